@@ -18,7 +18,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     import torch
-    from jaxtyping import Float
+    from jaxtyping import Bool, Float
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -131,6 +131,9 @@ class Camera(_OnDemand):
     clear_between: tuple[tuple[float, float, float, float], ...] = ()
     """Balls between it and cameras beside it in which nothing is as far as is known: where they are
     (x, y, z) and their radius, in the camera's frame."""
+    moves: Bool[Tensor, "h w"] | None = None
+    """Where its photo, made small, shows what moves, or what that usually hides; on the CPU. None:
+    nothing is known."""
 
     @classmethod
     def of_arrays(

@@ -16,10 +16,11 @@ from splat.core.frame import Frame
 from splat.datasets.demo import clip, motion
 from splat.datasets.demo.shapes import SOLIDS
 from splat.photos.loader import Loader
+from splat.rules.moves import may_move
 from splat.seeding import moved
-from splat.seeding.moved import moving_points, velocities
+from splat.seeding.moved import moving_points, velocities, with_what_moves
 from splat.seeding.points import joined, without_crowded
-from splat.types import Points
+from splat.types import Camera, Points
 
 
 def blob(middle: tuple[float, float, float], color: float, seed: int) -> tuple[Tensor, Tensor]:
@@ -98,6 +99,55 @@ def test_what_is_small_and_fast_is_found_where_it_is(
         near += list(mine)
     assert np.mean(near) > 0.5, "most are of the bead, a fiftieth of what is seen"
     assert np.median(off) < 0.4 * 2 * math.pi * motion.OUTER
+
+
+def test_cameras_know_where_something_may_move(hopping: Path) -> None:
+    scene = datasets.load(hopping)
+    train = [replace(v, camera=replace(v.camera, index=i)) for i, v in enumerate(scene.train)]
+    with kernels.one_torch_thread():
+        photos = Loader(train, frame=Frame((0.0, 0.0, 0.0), 1.0))
+        cameras = with_what_moves(photos)
+        assert all(camera.moves is None for camera in photos.cameras)
+        of_two = Loader(train[:32], frame=Frame((0.0, 0.0, 0.0), 1.0))
+        assert all(camera.moves is None for camera in with_what_moves(of_two))
+        photos.close()
+        of_two.close()
+    assert all(camera.moves is not None for camera in cameras)
+    number = next(i for i, solid in enumerate(SOLIDS) if solid.name == "bead")
+    times = sorted({camera.time for camera in cameras})
+    beads = torch.tensor([motion.at(time)[number].position for time in times]).float()
+    when = torch.tensor(times)
+    there = may_move(beads, cameras, when)
+    elsewhere = may_move(beads, cameras, when.roll(4))
+    any_time = may_move(beads, cameras)
+    assert there is not None and elsewhere is not None and any_time is not None
+    assert there.float().mean() > 0.7 > 0.5 > elsewhere.float().mean()
+    assert bool((any_time | ~there).all())
+
+
+def test_a_point_may_move_where_most_photos_of_an_instant_say_so() -> None:
+    def camera(x: float, time: float, moves: bool) -> Camera:
+        pose = torch.eye(4)
+        pose[0, 3] = -x
+        K = torch.tensor([[40.0, 0, 16], [0, 40, 16], [0, 0, 1]])
+        mask = torch.zeros(8, 8, dtype=torch.bool)
+        mask[2:6, 2:6] = moves
+        return Camera(pose, K, 32, 32, time=time, moves=mask)
+
+    def seen(time: float, *moves: bool) -> list[Camera]:
+        return [camera(0.1 * i, time, each) for i, each in enumerate(moves)]
+
+    # Before all cameras; at the edge of their pictures, where nothing moves; behind them.
+    places = torch.tensor([[0.1, 0.0, 2.0], [0.7, 0.7, 2.0], [0.0, 0.0, -1.0]])
+    unknown = replace(camera(0, 0.0, True), moves=None)
+    assert may_move(places, [unknown]) is None
+    cameras = [unknown, *seen(0.0, True, True, False), *seen(1.0, True, False, False)]
+    found = may_move(places, cameras)
+    assert found is not None and found.tolist() == [True, False, False]
+    late = torch.full((3,), 0.9)
+    found, one = may_move(places, cameras, late), may_move(places, cameras, late, share=0)
+    assert found is not None and found.tolist() == [False] * 3
+    assert one is not None and one.tolist() == [True, False, False]
 
 
 def test_points_and_those_that_go_are_put_together() -> None:

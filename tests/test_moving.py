@@ -114,6 +114,9 @@ def test_rows_begin_about_their_instant_or_always() -> None:
     assert found["time"].tolist() == [0, 1, 0.25, 0.5] and not found["velocity"].any()
     unknown = begun(rows(3), 0.2)
     assert unknown["log_duration"].exp().tolist() == pytest.approx([UNKNOWN_DURATION] * 3)
+    told = begun(rows(3), 0.2, torch.tensor([True, False, True]))
+    lasting = [UNKNOWN_DURATION, ALWAYS, UNKNOWN_DURATION]
+    assert told["log_duration"].exp().tolist() == pytest.approx(lasting)
 
 
 def test_rows_that_are_known_to_go_begin_so_and_are_short() -> None:

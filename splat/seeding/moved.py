@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Float
 from scipy.spatial import cKDTree
 from torch import Tensor
-from torch.nn.functional import interpolate
+from torch.nn.functional import interpolate, max_pool2d
 
 from splat.core.frame import focus_point, shown_pixels
 from splat.math import spread
@@ -54,6 +54,8 @@ ALIKE, ALIKE_SHARE, LEAST_ALIKE = 0.15, 0.6, 3
 """Difference of a channel from the median of the photos up to which they are alike; the share of
 those that see a point that must move and be alike (others are hidden from it, or show the thing
 where it usually is); and how many must be."""
+BESIDE = 1
+"""How far from a pixel that moves those are that may move, too, in pixels of small photos."""
 NEIGHBOURS, CANDIDATES = 8, 8
 """Points that are taken to go the same way, and ways that are tried for each by each measure."""
 MEASURES = (0.5, 4.0)
@@ -74,6 +76,8 @@ _OF_POINTS = ("positions", "colors")
 class _Look:
     """What a camera shows at an instant, small."""
 
+    index: int
+    """Number of the view."""
     camera: Camera
     colors: Float[Tensor, "h w 3"]
     moves: Float[Tensor, "h w"]
@@ -103,6 +107,17 @@ def moving_points(
     return Points(positions, colors, times, known).take(fast)
 
 
+def with_what_moves(photos: Loader) -> tuple[Camera, ...]:
+    """The loader's cameras, which know what moves in their photos (`Camera.moves`) where they stand
+    still and enough others saw the instant."""
+    cameras = list(photos.cameras)
+    for seen in _looks(photos).values():
+        for look in seen:
+            beside = max_pool2d(look.moves[None], 2 * BESIDE + 1, 1, BESIDE)[0]
+            cameras[look.index] = replace(cameras[look.index], moves=beside > 0)
+    return tuple(cameras)
+
+
 def _looks(photos: Loader) -> dict[float, list[_Look]]:
     """By time what each camera shows, of instants that enough cameras saw."""
     groups: dict[int, list[int]] = defaultdict(list)
@@ -123,9 +138,10 @@ def _looks(photos: Loader) -> dict[float, list[_Look]]:
             continue
         small = [_small(photos, index) for _, index in sorted(shown)]
         median = torch.stack([colors for _, colors in small]).median(0).values
-        for (time, _), (camera, colors) in zip(sorted(shown), small, strict=True):
+        for (time, index), (camera, colors) in zip(sorted(shown), small, strict=True):
             apart = (colors - median).abs().amax(2)
-            looks[time].append(_Look(camera, colors, apart.square().where(apart > DIFFERS, 0)))
+            moves = apart.square().where(apart > DIFFERS, 0)
+            looks[time].append(_Look(index, camera, colors, moves))
     return {time: seen for time, seen in looks.items() if len(seen) >= LEAST_CAMERAS}
 
 

@@ -38,6 +38,7 @@ from splat.runs import checkpoint
 from splat.runs.checkpoint import State
 from splat.runs.replay import read_script
 from splat.seeding.air import with_clear_air
+from splat.seeding.moved import with_what_moves
 from splat.seeding.start import begins_at_random, initial_rows
 from splat.sensor import Sensor
 from splat.sensor.sensor import SENSOR, sensor_for
@@ -160,7 +161,8 @@ def prepare(
     elif frame is None:
         frame = frame_of(cameras)
     terms = _terms(scene, fitted, replace(options, steps=steps), frame)
-    photos, held_out = _photos(scene, options, frame, device, terms, ranks)
+    moves = bool(fitted.start.moves_within)
+    photos, held_out = _photos(scene, options, frame, device, terms, ranks, moves)
     rows, drawing = _began(scene, fitted, options, frame, photos, device, ranks, state)
     exposure, sensor, why_exposure = sensor_of(
         scene, options, photos, frame, device, resumed=state is not None, ranks=ranks
@@ -233,14 +235,17 @@ def _photos(
     device: torch.device,
     terms: Mapping[str, Objective],
     ranks: Ranks,
+    moves: bool,
 ) -> tuple[Loader, Loader | None]:
-    """`loaders`, for training: cameras know what air is clear, pictures begin as small as they
-    may."""
+    """`loaders`, for training: cameras know what air is clear and, with `moves`, what moves in
+    a clip; pictures begin as small as they may."""
     assert options.resolution != "auto" and options.steps is not None
     photos, held_out = loaders(scene, options, frame, device, _asked(terms, options), ranks)
     if scene.points is not None and len(scene.points.positions):
         points = points_to_frame(scene.points, frame).positions
         photos.cameras = with_clear_air(photos.cameras, points)
+    if moves and scene.clip is not None:
+        photos.cameras = with_what_moves(photos)
     looked_at = photos.pictures(resolution.DASH_PHOTOS)
     photos.sizes = resolution.sizes(options.resolution, ranks.steps_of(options.steps), looked_at)
     return photos, held_out

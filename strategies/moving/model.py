@@ -17,6 +17,7 @@ from splat.core.column import Rate
 from splat.core.edit import Rows
 from splat.core.model import Explicit, Making
 from splat.math import LASTING
+from splat.rules.moves import may_move
 from splat.strategies.moving.start import begun, still
 from splat.system.foreign import Record
 from splat.types import Camera, Gaussians, Motion
@@ -64,7 +65,11 @@ class Timed(Explicit):
         if not rows.keys() & {"duration", "log_duration"}:  # from points
             if making.views and instants < 2:
                 _log.info("moving    all stands still: the photos are of one instant")
-            rows = begun(rows, duration) if instants > 1 else still(rows)
+            rows = (
+                begun(rows, duration, may_move(rows["mean"], making.views))
+                if instants > 1
+                else still(rows)
+            )
         least = least_duration(instants)
         if "duration" in rows:  # of Gaussians, which are as long as they are drawn
             own = (rows["duration"].square() - least**2).clamp_min(SHORTEST**2).sqrt()

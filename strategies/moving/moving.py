@@ -17,6 +17,7 @@ from splat.core.families import merged_edits
 from splat.core.model import Making, Model
 from splat.core.step import Step
 from splat.core.strategy import Start, Wrapper
+from splat.rules.moves import may_move
 from splat.strategies.moving import passing
 from splat.strategies.moving.births import born_for_a_moment, split_in_time
 from splat.strategies.moving.model import Timed
@@ -107,7 +108,10 @@ class Moving(Wrapper):
         edit = super().proposal(step, rows)
         if edit is not None and edit.append and self._error_of(model) is not None:
             found, when = passing.passing(model.cloud)
-            edit = born_for_a_moment(edit, model.cloud, found & model.lasting, when)
+            found &= model.lasting
+            moves = may_move(model.cloud["mean"], step.views, when, share=0.0)
+            found = found if moves is None else found & moves
+            edit = born_for_a_moment(edit, model.cloud, found, when)
             edit = edit + Edit(clear=passing.WINDOW)
         if edit is not None and edit.append and self.split_share:
             pull = model.cloud.statistic(PULL)

@@ -43,13 +43,13 @@ def still(rows: Rows) -> Rows:
     }
 
 
-def begun(rows: Rows, duration: float) -> Rows:
+def begun(rows: Rows, duration: float, movable: Bool[Tensor, "n"] | None = None) -> Rows:
     """Columns for Gaussians to start from, whose `time` is that of the points they come from.
 
     Those of one instant are there for `duration` about it. Those without (NaN) come from what
     photos of several instants agree on, and stand still; so do those of an instant that have a
-    neighbour at every other one. Where no row has a time, none is told apart: all are there in all
-    of the clip, and free. Velocities are 0.
+    neighbour at every other one. Where no row has a time, those that may move (`movable`; None:
+    all) are there in all of the clip, and free. Velocities are 0.
     """
     mean = rows["mean"]
     time = rows.get("time")
@@ -58,8 +58,10 @@ def begun(rows: Rows, duration: float) -> Rows:
     fast = velocity.isfinite().all(1)
     of_points = time.masked_fill(fast, math.nan)
     rest = ~fast & (time.isnan() | standing_still(mean, of_points))
-    lasts = UNKNOWN_DURATION if bool(of_points.isnan().all()) else ALWAYS
-    lasting = torch.full_like(time, duration).masked_fill(rest, lasts)
+    lasting = torch.full_like(time, duration).masked_fill(rest, ALWAYS)
+    if bool(of_points.isnan().all()):
+        free = rest if movable is None else rest & movable
+        lasting = lasting.masked_fill(free, UNKNOWN_DURATION)
     if bool(fast.any()):
         lasting = lasting.masked_fill(fast, min(duration, LASTS * _between(time[fast])))
     return {

@@ -16,7 +16,7 @@ from splat.core.frame import Frame
 from splat.datasets.demo import clip, motion
 from splat.datasets.demo.shapes import SOLIDS
 from splat.photos.loader import Loader
-from splat.rules.moves import may_move
+from splat.rules.moves import knowing, may_move
 from splat.seeding import moved
 from splat.seeding.moved import moving_points, velocities, with_what_moves
 from splat.seeding.points import joined, without_crowded
@@ -140,8 +140,9 @@ def test_a_point_may_move_where_most_photos_of_an_instant_say_so() -> None:
     # Before all cameras; at the edge of their pictures, where nothing moves; behind them.
     places = torch.tensor([[0.1, 0.0, 2.0], [0.7, 0.7, 2.0], [0.0, 0.0, -1.0]])
     unknown = replace(camera(0, 0.0, True), moves=None)
-    assert may_move(places, [unknown]) is None
+    assert may_move(places, [unknown]) is None and knowing([unknown]) == 0
     cameras = [unknown, *seen(0.0, True, True, False), *seen(1.0, True, False, False)]
+    assert knowing(cameras) == 3
     found = may_move(places, cameras)
     assert found is not None and found.tolist() == [True, False, False]
     late = torch.full((3,), 0.9)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 import torch
@@ -15,6 +15,11 @@ from splat.types import Camera
 SHARE = 0.6
 """Share of the photos of an instant that show a point in which it must lie on what moves: in others
 it may be hidden, or look as what is usually there."""
+
+
+def knowing(cameras: Sequence[Camera]) -> int:
+    """Most cameras of an instant that know what moves."""
+    return max(Counter(each.time for each in cameras if each.moves is not None).values(), default=0)
 
 
 @torch.no_grad()

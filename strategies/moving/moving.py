@@ -17,7 +17,7 @@ from splat.core.families import merged_edits
 from splat.core.model import Making, Model
 from splat.core.step import Step
 from splat.core.strategy import Start, Wrapper
-from splat.rules.moves import may_move
+from splat.rules.moves import knowing, may_move
 from splat.strategies.moving import passing
 from splat.strategies.moving.births import born_for_a_moment, split_in_time
 from splat.strategies.moving.model import Timed
@@ -25,6 +25,9 @@ from splat.strategies.moving.still import stilled
 from splat.system.ranges import above, at_least, within
 from splat.types import PixelMap
 
+MANY = 12
+"""Cameras that stand still, from which rows are born for a moment wherever they are wrong: so many
+photos of an instant outvote the noise of one."""
 PULL = "time_pull"
 """Statistic: absolute gradients by a row's time, summed since rows were last born."""
 
@@ -109,8 +112,9 @@ class Moving(Wrapper):
         if edit is not None and edit.append and self._error_of(model) is not None:
             found, when = passing.passing(model.cloud)
             found &= model.lasting
-            moves = may_move(model.cloud["mean"], step.views, when, share=0.0)
-            found = found if moves is None else found & moves
+            if knowing(step.views) < MANY:
+                moves = may_move(model.cloud["mean"], step.views, when, share=0.0)
+                found = found if moves is None else found & moves
             edit = born_for_a_moment(edit, model.cloud, found, when)
             edit = edit + Edit(clear=passing.WINDOW)
         if edit is not None and edit.append and self.split_share:

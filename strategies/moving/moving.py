@@ -26,8 +26,8 @@ from splat.system.ranges import above, at_least, within
 from splat.types import PixelMap
 
 MANY = 12
-"""Cameras that stand still, from which rows are born for a moment wherever they are wrong. (Four and
-six gain by looking for motion, 24 gain nothing; what is between was not tried.)"""
+"""Cameras that stand still, from which rows are born for a moment wherever they are wrong. (Four
+and six gain by looking for motion, 24 gain nothing; what is between was not tried.)"""
 PULL = "time_pull"
 """Statistic: absolute gradients by a row's time, summed since rows were last born."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -81,6 +82,43 @@ def test_nothing_is_known_between_cameras_that_something_may_part() -> None:
     few = torch.tensor([[0.55, 0.1, 0]]).repeat(3, 1)
     assert between(1.1, same, torch.cat([floor, few])) == 0, "points are there"
     assert between(0.0, same, floor) == 0
+
+
+def looking(at: torch.Tensor, towards: torch.Tensor) -> Camera:
+    """A camera that stands and looks there, upright along z."""
+    forward = torch.nn.functional.normalize(towards - at, dim=0)
+    right = torch.linalg.cross(forward, torch.tensor([0.0, 0, 1]))
+    right = right / right.norm()
+    pose = torch.eye(4)
+    pose[:3, :3] = torch.stack([right, torch.linalg.cross(forward, right), forward])
+    pose[:3, 3] = -pose[:3, :3] @ at
+    return replace(CAMERA, world_to_camera=pose)
+
+
+def test_about_what_two_cameras_look_at_is_air() -> None:
+    """Two of a ring of radius 4, 80 degrees apart, over a floor 1 below: what is between them on
+    the ring is in a ball, and what is straight between them, 3.06 from the middle, is not."""
+    steps = torch.linspace(-6, 6, 121), torch.linspace(-6, 6, 121), torch.tensor([-1.0])
+    floor = torch.cartesian_prod(*steps)
+    angle = torch.tensor(math.radians(80))
+    first = torch.tensor([4.0, 0, 0])
+    second = 4 * torch.stack([angle.cos(), angle.sin(), torch.tensor(0.0)])
+    between = 4 * torch.stack([(angle / 2).cos(), (angle / 2).sin(), torch.tensor(0.0)])
+    middle = torch.zeros(3)
+
+    def there(*cameras: Camera) -> list[bool]:
+        balls = Balls.around(with_clear_air(cameras, floor))
+        assert balls is not None
+        return balls.hold(torch.stack([between, (first + second) / 2])).tolist()
+
+    assert there(looking(first, middle), looking(second, middle)) == [True, False]
+    outwards = looking(first, 2 * first), looking(second, 2 * second)
+    assert there(*outwards) == [False, False], "nothing that both look at"
+    across = looking(first, torch.tensor([0.0, 0, 3])), looking(second, torch.tensor([0.0, 0, -3]))
+    assert there(*across) == [False, False], "one looks above what the other does"
+    more = torch.cat([floor, between + 0.05 * torch.eye(3).repeat(20, 1)])
+    balls = Balls.around(with_clear_air([looking(first, middle), looking(second, middle)], more))
+    assert balls is not None and not balls.hold(between[None]), "points are there"
 
 
 def test_a_row_shrinks_until_it_just_does_not_reach() -> None:

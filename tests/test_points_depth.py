@@ -71,6 +71,18 @@ def test_a_plane_is_met_exactly() -> None:
     assert float((known - wanted)[inside].abs().max()) < 1e-4
 
 
+def test_points_beside_a_picture_tell_of_its_edges() -> None:
+    """Of a wall whose points all lie beside the picture everything is known, as long as they are
+    within a quarter of its longer side, which is 24 pixels."""
+
+    def about(off: float) -> Tensor:
+        beside = [[-off, -off], [96 + off, -off], [-off, 72 + off], [96 + off, 72 + off]]
+        return lifted(torch.tensor(beside).double(), torch.full((4,), 5.0).double())
+
+    assert torch.allclose(depth_between(CAMERA, about(23)), torch.tensor(5.0))
+    assert not depth_between(CAMERA, about(25)).any()
+
+
 def test_between_points_it_is_what_scipy_interpolates() -> None:
     pixels = spread(3000, 4)
     draw = torch.Generator().manual_seed(5)

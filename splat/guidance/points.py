@@ -7,6 +7,7 @@ hang there, as fog that explains plain backdrops, are drawn back to it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -28,6 +29,9 @@ SIDE = 96
 """Longest side of the grid in which depth between points is kept, cells."""
 CELLS = 32
 """Cells along the longer side of a photo, in which nearer points hide farther ones."""
+BESIDE = 0.25
+"""Share of a photo's longer side, beyond its edges, within which points count too: without them
+nothing is known along its edges, where few other photos tell what is near."""
 BEHIND = 0.05
 """Relative depth behind the nearest point about it from which a point is hidden."""
 SAME = 1e-4
@@ -162,7 +166,7 @@ def depth_between(camera: Camera, points: Float[Tensor, "n 3"]) -> Float[Tensor,
     grid = np.zeros((rows, columns), np.float32)
     place, depth = _seen(camera, points)
     cells = (place * place.new_tensor([columns / camera.width, rows / camera.height])).numpy()
-    first = np.unique(cells.astype(np.int64) @ (1, columns), return_index=True)[1]
+    first = np.unique(np.floor(cells).astype(np.int64) @ (1, 2 * SIDE), return_index=True)[1]
     _interpolate(grid, cells[first], depth.numpy()[first])
     return torch.from_numpy(grid)
 
@@ -170,18 +174,21 @@ def depth_between(camera: Camera, points: Float[Tensor, "n 3"]) -> Float[Tensor,
 def _seen(
     camera: Camera, points: Float[Tensor, "n 3"]
 ) -> tuple[Float[Tensor, "m 2"], Float[Tensor, "m"]]:
-    """Pixels and depth of the points in a picture that no nearer ones hide; float64."""
+    """Pixels and depth of the points in a picture, and beside it (`BESIDE`), that no nearer ones
+    hide; float64."""
     pose, K = camera.world_to_camera.double(), camera.K.double()
     x, y, z = (points.double() @ pose[:3, :3].T + pose[:3, 3]).unbind(1)
     z = z.where(z > 1e-6, torch.nan)
     place = torch.stack([K[0, 0] * x / z + K[0, 2], K[1, 1] * y / z + K[1, 2]], 1)
-    size = place.new_tensor([camera.width, camera.height])
-    inside = ((place >= 0) & (place < size)).all(1)
+    longer = max(camera.width, camera.height)
+    size, beside = place.new_tensor([camera.width, camera.height]), BESIDE * longer
+    inside = ((place >= -beside) & (place < size + beside)).all(1)
     place, z = place[inside], z[inside]
-    cell = (place * (CELLS / max(camera.width, camera.height))).long()
-    index = cell[:, 1] * (CELLS + 1) + cell[:, 0]
-    front = z.new_full(((CELLS + 1) ** 2,), torch.inf).scatter_reduce(0, index, z, "amin")
-    about = -max_pool2d(-front.view(1, 1, CELLS + 1, CELLS + 1), 3, 1, 1)
+    wide = math.ceil((1 + 2 * BESIDE) * CELLS) + 1
+    cell = ((place + beside) * (CELLS / longer)).long()
+    index = cell[:, 1] * wide + cell[:, 0]
+    front = z.new_full((wide**2,), torch.inf).scatter_reduce(0, index, z, "amin")
+    about = -max_pool2d(-front.view(1, 1, wide, wide), 3, 1, 1)
     kept = z <= (1 + BEHIND) * about.flatten().index_select(0, index)
     return place[kept], z[kept]
 

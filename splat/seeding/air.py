@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -19,11 +18,16 @@ Array = NDArray[np.float64]
 
 BESIDE = 12
 """Nearest cameras of each to which the ways are looked at."""
-LONG = 3.0
-"""Times its least distance to the points that a way between cameras may be long, to be clear."""
-TURNED = 45.0
-"""Degrees by which the cameras at its ends may look another way at most: what two see that look at
-each other is between them."""
+LONG, TURNED = 3.0, 45.0
+"""Times its least distance to the points that a straight way between cameras may be long, to be
+clear, and degrees by which they may look another way: what two see that look at each other is
+between them."""
+LONG_ABOUT, TURNED_ABOUT = 7.0, 90.0
+"""The same of a way about what both look at, at the distance that they have from it: who looks at a
+scene of few cameras goes there, and no photo tells what hangs in the way."""
+MEET = 0.5
+"""Shares of the distance to what both look at: by how much their axes may miss each other, and how
+much nearer one of them may be."""
 PLACES = 8
 """Parts of a way at whose ends the distance to the points is taken."""
 NEW = 0.25
@@ -63,11 +67,16 @@ def _between(
     centres = np.stack([camera.centre.double().cpu().numpy() for camera in cameras])
     radii = np.array([camera.clear_radius for camera in cameras])
     tree = cKDTree(points)
-    first, second = _beside(cameras, centres, radii)
+    axes = torch.stack([camera.world_to_camera[2, :3] for camera in cameras]).double().cpu().numpy()
+    first, second = _beside(centres, radii)
     shares = np.linspace(0, 1, PLACES + 1)[:, None]
-    ways = centres[first, None] * (1 - shares) + centres[second, None] * shares
+    ways, about = _ways(centres[first], centres[second], axes[first], axes[second], shares)
     away = tree.query(ways.reshape(-1, 3), k=[nth])[0].reshape(ways.shape[:2])
-    clear = np.linalg.norm(centres[second] - centres[first], axis=1) <= LONG * away.min(1)
+    alike = (axes[first] * axes[second]).sum(1)
+    turned = np.where(about, TURNED_ABOUT, TURNED)
+    long = np.where(about, LONG_ABOUT, LONG)
+    length = np.linalg.norm(centres[second] - centres[first], axis=1)
+    clear = (alike >= np.cos(np.radians(turned))) & (length <= long * away.min(1))
     places = ways[clear, 1:-1].reshape(-1, 3)
     balls = np.concatenate([places, away[clear, 1:-1].reshape(-1, 1) / 2], 1)
     owners = first[clear].repeat(PLACES - 1)
@@ -84,9 +93,33 @@ def _between(
     return [tuple(each) for each in found]
 
 
-def _beside(
-    cameras: Sequence[Camera], centres: Array, radii: Array
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _ways(
+    start: Array, end: Array, one: Array, other: Array, shares: Array
+) -> tuple[Array, NDArray[np.bool_]]:
+    """Places on ways from `start` to `end` [pairs, shares, 3], of cameras that look along `one` and
+    `other`, and which of the ways go about what both look at; the others are straight."""
+    ways = start[:, None] * (1 - shares) + end[:, None] * shares
+    apart = end - start
+    alike, ahead, behind = (one * other).sum(1), (apart * one).sum(1), (apart * other).sum(1)
+    turned = np.maximum(1 - alike**2, 1e-9)
+    # Where the axes are nearest to each other, as depths along both.
+    depths = np.stack([ahead - alike * behind, alike * ahead - behind]) / turned
+    there = start + depths[0, :, None] * one, end + depths[1, :, None] * other
+    middle = (there[0] + there[1]) / 2
+    arms = np.stack([start - middle, end - middle])
+    reach = np.maximum(np.linalg.norm(arms, axis=2), 1e-30)
+    angle = np.arccos((arms.prod(0).sum(1) / reach.prod(0)).clip(-1, 1))[:, None, None]
+    near = reach.min(0)
+    about = (depths > 0).all(0) & (near >= MEET * reach.max(0)) & (angle[:, 0, 0] > 1e-3)
+    about &= np.linalg.norm(there[0] - there[1], axis=1) <= MEET * near
+    units = arms / reach[:, :, None]
+    swung = np.sin(angle * (1 - shares)) * units[0, :, None]
+    swung = (swung + np.sin(angle * shares) * units[1, :, None]) / np.sin(angle).clip(1e-9)
+    far = reach[0, :, None, None] * (1 - shares) + reach[1, :, None, None] * shares
+    return np.where(about[:, None, None], middle[:, None] + far * swung, ways), about
+
+
+def _beside(centres: Array, radii: Array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Pairs of cameras that may have air between them beyond what is about each; of cameras in one
     place the first."""
     alone = np.unique(centres, axis=0, return_index=True)[1]
@@ -96,9 +129,7 @@ def _beside(
     others = cKDTree(centres[alone]).query(centres[alone], k=range(2, many + 2))[1]
     pairs = alone[np.stack([np.arange(len(alone)).repeat(many), others.reshape(-1)], 1)]
     first, second = np.unique(np.sort(pairs, axis=1), axis=0).T
-    axes = torch.stack([camera.world_to_camera[2, :3] for camera in cameras]).double().cpu().numpy()
-    alike = (axes[first] * axes[second]).sum(1) >= math.cos(math.radians(TURNED))
     length = np.linalg.norm(centres[second] - centres[first], axis=1)
     radius = np.minimum(radii[first], radii[second])
-    picked = alike & (length > radius) & (length <= 2 * LONG * radius)
+    picked = (length > radius) & (length <= 2 * LONG_ABOUT * radius)
     return first[picked], second[picked]

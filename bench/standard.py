@@ -6,8 +6,11 @@
 
 DATA is a folder that has the scenes by their names, or one scene each as NAME=FOLDER. 30,000 steps,
 full size, every strategy with every budget and seed, one run after the other; a command that is
-given again goes on where it was stopped. A scene with files missing, of another size or with
-another split than the protocol's is refused before anything is trained.
+given again goes on where it was stopped. `--schedule published` trains methods as their own code
+does: whole photos from the first step on (small ones at first are ours, and what grows by gradients
+on screen does not see what these do not show), and growth as fast as it comes. A scene with files
+missing, of another size or with another split than the protocol's is refused before anything is
+trained.
 
 What counts is drawn anew from the last checkpoint and rounded to eight bits, as figures are that
 were taken of pictures on disk. LPIPS is `published` as the code of 3DGS takes it (VGG,
@@ -25,7 +28,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from common import machine, markdown, write_json
@@ -138,6 +141,26 @@ class Found:
 
 
 @dataclass(frozen=True)
+class Wanted:
+    """What is trained on a scene."""
+
+    method: str
+    budget: str
+    seed: int
+    steps: int
+    schedule: Literal["scaled", "published"]
+
+    @property
+    def name(self) -> str:
+        """The folder of the run."""
+        words = "_".join(word for word in self.method.replace("+", " ").replace("--", "").split())
+        parts = [words, str(whole(self.budget)), str(self.seed)]
+        parts += [f"{self.steps}steps"] if self.steps != STEPS else []
+        parts += [self.schedule] if self.schedule != "scaled" else []
+        return "_".join(parts)
+
+
+@dataclass(frozen=True)
 class Figures:
     """Means over the views that are held out."""
 
@@ -200,9 +223,9 @@ def main() -> None:
     try:
         found = [] if asked.only_table else [scene_at(asked, protocol, name) for name in scenes]
         for scene in found:
-            for method, budget, seed in combinations(asked):
-                run = out / scene.name / name_of(method, budget, seed, asked.steps)
-                trained(run, scene, protocol, method, budget, seed, asked.steps)
+            for wanted in combinations(asked):
+                run = out / scene.name / wanted.name
+                trained(run, scene, protocol, wanted)
                 measure(run, scene, asked.lpips)
                 write_tables(out, asked.protocol)
     except (OSError, ValueError) as error:
@@ -225,6 +248,7 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--steps", type=int, default=STEPS, help="other than 30,000: to try it")
+    parser.add_argument("--schedule", choices=("scaled", "published"), default="scaled")
     parser.add_argument("--lpips", nargs="*", choices=LPIPS, default=["published", "alex"])
     parser.add_argument("--only-table", action="store_true", help="of the runs that are there")
     asked = parser.parse_intermixed_args()
@@ -250,20 +274,13 @@ def budget(text: str) -> str:
     return text
 
 
-def combinations(asked: argparse.Namespace) -> Iterator[tuple[str, str, int]]:
+def combinations(asked: argparse.Namespace) -> Iterator[Wanted]:
     """Strategy, budget and seed of each run of a scene; seeds last, so that a first table is of
     all strategies."""
     for seed in asked.seeds:
         for budget in asked.budgets:
             for method in asked.strategies:
-                yield method, budget, seed
-
-
-def name_of(method: str, budget: str, seed: int, steps: int) -> str:
-    """The folder of a run."""
-    words = "_".join(word for word in method.replace("+", " ").replace("--", "").split())
-    short = "" if steps == STEPS else f"_{steps}steps"
-    return f"{words}_{whole(budget)}_{seed}{short}"
+                yield Wanted(method, budget, seed, asked.steps, asked.schedule)
 
 
 def scene_at(asked: argparse.Namespace, protocol: Protocol, name: str) -> Found:
@@ -306,9 +323,7 @@ def check(name: str, scene: SceneData, protocol: Protocol) -> None:
         )
 
 
-def trained(
-    run: Path, scene: Found, protocol: Protocol, method: str, budget: str, seed: int, steps: int
-) -> Path:
+def trained(run: Path, scene: Found, protocol: Protocol, wanted: Wanted) -> Path:
     """The folder of a run that is trained, once it is: begun, gone on with, or as it was."""
     folder = Folder(run)
     if folder.metrics.is_file():
@@ -316,7 +331,7 @@ def trained(
     print(f"{time.strftime('%H:%M')} {run}", flush=True)
     # In a process of its own, whose memory is that of the run.
     context = multiprocessing.get_context("spawn")
-    child = context.Process(target=train, args=(run, scene, protocol, method, budget, seed, steps))
+    child = context.Process(target=train, args=(run, scene, protocol, wanted))
     child.start()
     child.join()
     if not folder.metrics.is_file():
@@ -324,27 +339,29 @@ def trained(
     return run
 
 
-def train(
-    run: Path, scene: Found, protocol: Protocol, method: str, budget: str, seed: int, steps: int
-) -> None:
+def train(run: Path, scene: Found, protocol: Protocol, wanted: Wanted) -> None:
     """Train a run, from its last checkpoint where there is one."""
-    watching = Watching(quiet=True, pictures=False, checkpoint_every=max(1, steps // 12))
+    watching = Watching(quiet=True, pictures=False, checkpoint_every=max(1, wanted.steps // 12))
     folder = Folder(run)
     if folder.is_run() and any(folder.checkpoints.glob("*")):
         api.resume(run, watching=watching, lpips=None)
         return
     options = Options(
-        steps=steps, seed=seed, background=protocol.background, downscale=scene.downscale
+        steps=wanted.steps,
+        schedule=wanted.schedule,
+        seed=wanted.seed,
+        background=protocol.background,
+        downscale=scene.downscale,
     )
     api.train(
         api.read_scene(scene.path, scene.reading),
-        strategy_from_text(method).limited(whole(budget)),
+        strategy_from_text(wanted.method).limited(whole(wanted.budget)),
         options,
         out=run,
         overwrite=True,
         watching=watching,
         reading=scene.reading,
-        command=f"bench/standard.py: {method}, {budget}, {scene.path}",
+        command=f"bench/standard.py: {wanted.method}, {wanted.budget}, {scene.path}",
         lpips=None,  # measured below, with two networks
     )
 
@@ -380,6 +397,7 @@ def measure(run: Path, scene: Found, lpips: Sequence[str]) -> None:
         "figures": vars(figures),
         "views": len(values),
         "steps": metrics["steps"],
+        "schedule": read_json(run / "config.json")["options"]["schedule"],
         "recipe": metrics["recipe"],
         "seed": metrics["seed"],
         "scene": scene.name,
@@ -396,7 +414,9 @@ def write_tables(out: Path, name: str) -> None:
     records = [read_json(path) for path in sorted(out.glob("*/*/standard.json"))]
     groups: dict[tuple[str, int], dict[str, list[dict[str, Any]]]] = {}
     for record in records:
-        group = groups.setdefault((record["recipe"], record["steps"]), {})
+        published = record.get("schedule") == "published"
+        recipe = f"`{record['recipe']}`" + (", its own schedule" if published else "")
+        group = groups.setdefault((recipe, record["steps"]), {})
         group.setdefault(record["scene"], []).append(record)
     lines = [known_line(each, protocol) for each in protocol.known]
     lines += [line_of(*key, group, protocol) for key, group in sorted(groups.items())]
@@ -465,7 +485,7 @@ def line_of(
         return "–" if None in values else text(mean(values))
 
     return [
-        f"`{recipe}`",
+        recipe,
         f"{steps:,}",
         *cells,
         f"{mean(means):.2f}" if whole else "–",

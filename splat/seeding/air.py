@@ -28,6 +28,9 @@ scene of few cameras goes there, and no photo tells what hangs in the way."""
 MEET = 0.5
 """Shares of the distance to what both look at: by how much their axes may miss each other, and how
 much nearer one of them may be."""
+GAPS = 3.0
+"""Times the distance from point to point by which surfaces may be nearer to such a way than points
+are."""
 PLACES = 8
 """Parts of a way at whose ends the distance to the points is taken."""
 NEW = 0.25
@@ -78,7 +81,8 @@ def _between(
     length = np.linalg.norm(centres[second] - centres[first], axis=1)
     clear = (alike >= np.cos(np.radians(turned))) & (length <= long * away.min(1))
     places = ways[clear, 1:-1].reshape(-1, 3)
-    balls = np.concatenate([places, away[clear, 1:-1].reshape(-1, 1) / 2], 1)
+    room = (away - np.where(about, GAPS * _gap(points, tree), 0)[:, None])[clear, 1:-1]
+    balls = np.concatenate([places, room.reshape(-1, 1).clip(0) / 2], 1)
     owners = first[clear].repeat(PLACES - 1)
     kept = np.concatenate([centres, radii[:, None]], 1)
     found: list[list[tuple[float, float, float, float]]] = [[] for _ in cameras]
@@ -91,6 +95,12 @@ def _between(
             kept = np.concatenate([kept, balls[i : i + 1]])
             found[owners[i]].append((x, y, z, radius))
     return [tuple(each) for each in found]
+
+
+def _gap(points: Array, tree: cKDTree) -> float:
+    """How far points are apart: the median of the distance to the nearest other one."""
+    some = points[:: max(1, len(points) // 2000)]
+    return float(np.median(tree.query(some, k=[2])[0])) if len(points) > 1 else 0.0
 
 
 def _ways(

@@ -112,6 +112,10 @@ def test_about_what_two_cameras_look_at_is_air() -> None:
         return balls.hold(torch.stack([between, (first + second) / 2])).tolist()
 
     assert there(looking(first, middle), looking(second, middle)) == [True, False]
+    found = with_clear_air([looking(first, middle), looking(second, middle)], floor)
+    radii = [ball[3] for camera in found for ball in camera.clear_between]
+    # Points are 0.1 apart, and the fourteenth is hardly farther than the floor.
+    assert radii == pytest.approx([(1 - 0.3) / 2] * len(radii), abs=0.03) and radii
     outwards = looking(first, 2 * first), looking(second, 2 * second)
     assert there(*outwards) == [False, False], "nothing that both look at"
     across = looking(first, torch.tensor([0.0, 0, 3])), looking(second, torch.tensor([0.0, 0, -3]))

@@ -103,8 +103,8 @@ def test_runs_grow_by_the_same_rule_and_learn_as_much(two: Found, name: str) -> 
         assert {shared["rows"][-1], copies["rows"][-1]} <= {598, 599, 600}
     assert shared["rows"][-1] > shared["rows"][0]
     assert shared["rows"][-1] == pytest.approx(copies["rows"][-1], rel=0.1)
-    # But for mcmc others are born, which among 600 rows is worth an eighth of the loss.
-    assert shared["loss"] == pytest.approx(copies["loss"], rel=0.2)
+    # Of `error` both were an eighth apart once more air was clear.
+    assert shared["loss"] == pytest.approx(copies["loss"], rel=0.2 if name == "error" else 0.1)
     assert 0 < shared["sent"] and copies["sent"] == 0
 
 

@@ -66,7 +66,8 @@ def _between(
     cameras: Sequence[Camera], points: Array, nth: int
 ) -> list[tuple[tuple[float, float, float, float], ...]]:
     """For each camera the balls on the ways to others, each of half the distance to the `nth`
-    point; every way is one camera's, and what other balls cover is left out."""
+    point, less `GAPS` on ways that are not straight; every way is one camera's, and what other
+    balls cover is left out."""
     centres = np.stack([camera.centre.double().cpu().numpy() for camera in cameras])
     radii = np.array([camera.clear_radius for camera in cameras])
     tree = cKDTree(points)

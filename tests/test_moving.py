@@ -6,10 +6,10 @@ import json
 import math
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -47,7 +47,7 @@ from splat.strategies.moving.model import Timed, least_duration
 from splat.strategies.moving.start import UNKNOWN_DURATION, begun, standing_still
 from splat.strategies.moving.still import stilled
 from splat.training.flow import FAST, flow_error
-from splat.types import ALWAYS, Camera, Gaussians, Motion
+from splat.types import ALWAYS, Camera, Gaussians, Motion, Needs
 
 EARLY: dict[str, Strategy] = {
     "mcmc": Moving(METHODS["mcmc"], still_at=(40,), every=20),
@@ -220,6 +220,48 @@ def test_what_passes_is_wrong_at_one_time_only() -> None:
     assert passes.tolist() == [False, True, False, False]  # the third was hardly shown
     assert when[:3].tolist() == pytest.approx([0.9, 0.7, 0.9], abs=1e-5)  # of equals the last
     assert 10 >= passing.RATIO * 1.9
+
+
+@dataclass(frozen=True)
+class Budding(Strategy):
+    """Every row is split at once, by its error."""
+
+    needs: ClassVar[Needs] = Needs(weights=(Error(),))
+
+    def refine(self, step: Step) -> Edit:
+        every = torch.arange(len(step.model.cloud))
+        parents = every.repeat(2)
+        split = Append(step.model.cloud.rows(parents), parents, SPLIT)
+        return Edit(append=(split,), drop=(Drop(every, SPLIT),))
+
+
+@pytest.mark.parametrize(("cameras", "moments"), [(11, [True, False]), (12, [True, True])])
+def test_births_for_a_moment_heed_the_motion_that_few_cameras_see(
+    cameras: int, moments: list[bool]
+) -> None:
+    """Both rows are wrong at the middle time only; cameras see motion before the first."""
+    model = with_motion([0.5] * 2, [ALWAYS] * 2)
+    mean = torch.tensor([[0.0, 0, 0], [1.2, 0, 0]])
+    with torch.no_grad():
+        model.cloud["mean"].copy_(mean)
+    strategy = Moving(Budding(), every=1000)
+    strategy.begin(model)
+    for i in range(10):
+        found = torch.full((2,), 10.0 if i == 5 else 1.0)
+        step = _weighted(model, found, torch.ones(2, dtype=torch.bool), time=i / 10)
+        passing.observe(step, Error())
+    moves = torch.zeros(8, 8, dtype=torch.bool)
+    moves[3:5, 3:5] = True
+    views = tuple(
+        replace(camera(time), index=i, moves=moves if time == 0.5 else torch.zeros_like(moves))
+        for time in (0.0, 0.5, 1.0)
+        for i in range(cameras)
+    )
+    edit = strategy.refine(replace(_step(model), views=views))
+    assert edit is not None
+    (born,) = edit.append
+    brief = born.rows["log_duration"].exp() < 0.5 * ALWAYS
+    assert [bool(brief[born.parents == row].any()) for row in (0, 1)] == moments
 
 
 def test_rows_that_no_instant_shows_make_room() -> None:

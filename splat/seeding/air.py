@@ -65,30 +65,18 @@ def with_clear_air(
 def _between(
     cameras: Sequence[Camera], points: Array, nth: int
 ) -> list[tuple[tuple[float, float, float, float], ...]]:
-    """For each camera the balls on the ways to others, each of half the distance to the `nth`
-    point, less `GAPS` on ways that are not straight; every way is one camera's, and what other
+    """For each camera the balls on the ways to others; every way is one camera's, and what other
     balls cover is left out."""
     centres = np.stack([camera.centre.double().cpu().numpy() for camera in cameras])
     radii = np.array([camera.clear_radius for camera in cameras])
-    tree = cKDTree(points)
     axes = torch.stack([camera.world_to_camera[2, :3] for camera in cameras]).double().cpu().numpy()
     first, second = _beside(centres, radii)
-    shares = np.linspace(0, 1, PLACES + 1)[:, None]
-    ways, about = _ways(centres[first], centres[second], axes[first], axes[second], shares)
-    away = tree.query(ways.reshape(-1, 3), k=[nth])[0].reshape(ways.shape[:2])
-    alike = (axes[first] * axes[second]).sum(1)
-    turned = np.where(about, TURNED_ABOUT, TURNED)
-    long = np.where(about, LONG_ABOUT, LONG)
-    length = np.linalg.norm(centres[second] - centres[first], axis=1)
-    clear = (alike >= np.cos(np.radians(turned))) & (length <= long * away.min(1))
-    places = ways[clear, 1:-1].reshape(-1, 3)
-    room = (away - np.where(about, GAPS * _gap(points, tree), 0)[:, None])[clear, 1:-1]
-    balls = np.concatenate([places, room.reshape(-1, 1).clip(0) / 2], 1)
+    clear, balls = _balls(centres[first], centres[second], axes[first], axes[second], points, nth)
     owners = first[clear].repeat(PLACES - 1)
     kept = np.concatenate([centres, radii[:, None]], 1)
     found: list[list[tuple[float, float, float, float]]] = [[] for _ in cameras]
     # Middles first: what balls there leave is mostly about the cameras.
-    off_middle = np.tile(abs(shares[1:-1, 0] - 0.5), clear.sum())
+    off_middle = np.tile(abs(np.arange(1, PLACES) - PLACES / 2), clear.sum())
     for i in np.lexsort([-balls[:, 3], off_middle]):
         x, y, z, radius = balls[i].tolist()
         apart = np.linalg.norm(kept[:, :3] - balls[i, :3], axis=1)
@@ -96,6 +84,24 @@ def _between(
             kept = np.concatenate([kept, balls[i : i + 1]])
             found[owners[i]].append((x, y, z, radius))
     return [tuple(each) for each in found]
+
+
+def _balls(
+    start: Array, end: Array, one: Array, other: Array, points: Array, nth: int
+) -> tuple[NDArray[np.bool_], Array]:
+    """Which ways from `start` to `end` are clear, of cameras that look along `one` and `other`, and
+    the balls on these, middles and radii, way by way. A radius is half the distance to the `nth`
+    point, less `GAPS` on ways that are not straight."""
+    tree = cKDTree(points)
+    ways, about = _ways(start, end, one, other, np.linspace(0, 1, PLACES + 1)[:, None])
+    away = tree.query(ways.reshape(-1, 3), k=[nth])[0].reshape(ways.shape[:2])
+    turned = np.where(about, TURNED_ABOUT, TURNED)
+    long = np.where(about, LONG_ABOUT, LONG)
+    alike, length = (one * other).sum(1), np.linalg.norm(end - start, axis=1)
+    clear = (alike >= np.cos(np.radians(turned))) & (length <= long * away.min(1))
+    places = ways[clear, 1:-1].reshape(-1, 3)
+    room = (away - np.where(about, GAPS * _gap(points, tree), 0)[:, None])[clear, 1:-1]
+    return clear, np.concatenate([places, room.reshape(-1, 1).clip(0) / 2], 1)
 
 
 def _gap(points: Array, tree: cKDTree) -> float:

@@ -23,7 +23,7 @@ from splat.strategies.moving.births import born_for_a_moment, split_in_time
 from splat.strategies.moving.model import Timed
 from splat.strategies.moving.still import stilled
 from splat.system.ranges import above, at_least, within
-from splat.types import PixelMap
+from splat.types import Camera, PixelMap
 
 MANY = 12
 """Cameras that stand still, from which rows are born for a moment wherever they are wrong. (Four
@@ -110,12 +110,7 @@ class Moving(Wrapper):
             rows, gone = gone if rows is None else gone | rows, None
         edit = super().proposal(step, rows)
         if edit is not None and edit.append and self._error_of(model) is not None:
-            found, when = passing.passing(model.cloud)
-            found &= model.lasting
-            if knowing(step.views) < MANY:
-                moves = may_move(model.cloud["mean"], step.views, when, share=0.0)
-                found = found if moves is None else found & moves
-            edit = born_for_a_moment(edit, model.cloud, found, when)
+            edit = born_for_a_moment(edit, model.cloud, *_passing(model, step.views))
             edit = edit + Edit(clear=passing.WINDOW)
         if edit is not None and edit.append and self.split_share:
             pull = model.cloud.statistic(PULL)
@@ -147,3 +142,15 @@ class Moving(Wrapper):
         if count:
             chosen[free.argsort(descending=True, stable=True)[:count]] = True
         return chosen
+
+
+def _passing(
+    model: Timed, cameras: Sequence[Camera]
+) -> tuple[Bool[Tensor, "n"], Float[Tensor, "n"]]:
+    """Rows that last and are wrong at one time only, where a camera may see motion, and when."""
+    found, when = passing.passing(model.cloud)
+    found &= model.lasting
+    if knowing(cameras) < MANY:
+        moves = may_move(model.cloud["mean"], cameras, when, share=0.0)
+        found = found if moves is None else found & moves
+    return found, when

@@ -1,4 +1,4 @@
-"""Gaussians that move: what stands still, what goes, births in time, and runs of clips."""
+"""Gaussians that move: what stands still, what goes, and runs of clips."""
 
 from __future__ import annotations
 
@@ -6,23 +6,20 @@ import json
 import math
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 import torch
 from methods import METHODS, clip_run, ends_with_and_without_a_break, job_of
-from torch import Tensor
+from moving_rows import camera, rows, timed, with_motion
+from steps import step_of
 
 from splat import api, formats
 from splat import results as files
 from splat.conformance.checks import check_strategy
-from splat.core.edit import SPLIT, Append, Assign, Drop, Edit
-from splat.core.maps import Error
-from splat.core.model import Making
-from splat.core.step import Step
+from splat.core.edit import Assign
 from splat.core.strategy import Fixed, Strategy
 from splat.datasets.demo import clip
 from splat.loop import train
@@ -33,62 +30,18 @@ from splat.render.native import NativeRenderer
 from splat.runs import checkpoint
 from splat.runs.folder import Folder, read_config
 from splat.strategies.mcmc import Mcmc
-from splat.strategies.moving import Moving, passing
-from splat.strategies.moving.births import (
-    APART,
-    DIMMED,
-    FAINT,
-    MOMENT,
-    SHORTER,
-    born_for_a_moment,
-    split_in_time,
-)
+from splat.strategies.moving import Moving
 from splat.strategies.moving.model import Timed, least_duration
 from splat.strategies.moving.start import UNKNOWN_DURATION, begun, standing_still
 from splat.strategies.moving.still import stilled
 from splat.training.flow import FAST, flow_error
-from splat.types import ALWAYS, Camera, Gaussians, Motion, Needs
+from splat.types import ALWAYS, Gaussians, Motion
 
 EARLY: dict[str, Strategy] = {
     "mcmc": Moving(METHODS["mcmc"], still_at=(40,), every=20),
     "mrnf": Moving(METHODS["mrnf"], still_at=(40,), every=20, split_share=0.5),
     "adc": Moving(METHODS["adc"], still_at=(40,), every=20, split_share=0.5),
 }
-
-
-def camera(time: float = 0.0, x: float = 0.0) -> Camera:
-    pose = torch.eye(4)
-    pose[:3, 3] = torch.tensor([x, 0.0, 4.0])
-    return Camera(pose, torch.tensor([[50.0, 0, 20], [0, 50, 20], [0, 0, 1]]), 40, 40, time=time)
-
-
-def rows(n: int, **more: Tensor) -> dict[str, Tensor]:
-    draw = torch.Generator().manual_seed(n)
-    return {
-        "mean": torch.rand(n, 3, generator=draw) - 0.5,
-        "quat": torch.tensor([1.0, 0, 0, 0]).repeat(n, 1),
-        "log_scale": torch.full((n, 3), -2.0),
-        "opacity_logit": torch.zeros(n),
-        "sh": torch.zeros(n, 1, 3),
-        **more,
-    }
-
-
-def timed(n: int, instants: int = 5, **more: Tensor) -> Timed:
-    views = tuple(camera(i / max(1, instants - 1)) for i in range(instants))
-    model = Moving().model(rows(n, **more), Making(steps=10, views=views))
-    assert isinstance(model, Timed)
-    return model
-
-
-def with_motion(time: list[float], duration: list[float], velocity: float = 0.0) -> Timed:
-    n = len(time)
-    return timed(
-        n,
-        time=torch.tensor(time),
-        log_duration=torch.tensor(duration).log(),
-        velocity=torch.tensor([velocity, 0, 0]).repeat(n, 1),
-    )
 
 
 def test_points_of_every_keyframe_stand_still_and_others_do_not() -> None:
@@ -167,103 +120,6 @@ def test_what_stands_still_is_found_and_stays_where_it_is_at_half_time() -> None
     assert float(values["log_duration"]) == pytest.approx(math.log(ALWAYS))
 
 
-def test_a_split_in_time_by_hand() -> None:
-    model = with_motion([0.5, 0.3], [0.2, 0.2], velocity=1.0)
-    cloud = model.cloud
-    parents = torch.tensor([0, 1, 0, 1])
-    edit = Edit(
-        append=(Append(cloud.rows(parents), parents, SPLIT),),
-        drop=(Drop(torch.tensor([0, 1]), SPLIT),),
-    )
-    (born,) = split_in_time(edit, cloud, torch.tensor([True, False])).append
-    assert born.rows["time"].tolist() == pytest.approx([0.5 - APART * 0.2, 0.3, 0.6, 0.3])
-    assert born.rows["log_duration"][[0, 2]].exp().tolist() == pytest.approx([0.2 / 2**0.5] * 2)
-    moved = born.rows["mean"][[0, 2]] - cloud["mean"].detach()[0]
-    torch.testing.assert_close(moved[:, 0], torch.tensor([-0.1, 0.1]))  # on the same way
-    assert born.rows["opacity_logit"].sigmoid().tolist() == pytest.approx(
-        [0.5 * DIMMED, 0.5, 0.5 * DIMMED, 0.5]
-    )
-    assert pytest.approx(math.log(2) / 2) == SHORTER
-
-
-def test_a_birth_for_a_moment_by_hand() -> None:
-    model = with_motion([0.5, 0.3], [ALWAYS, 0.2])
-    cloud = model.cloud
-    parents = torch.tensor([0, 1, 0, 1])
-    split = cloud.rows(parents)
-    split["mean"] = split["mean"] + torch.tensor([0.1, 0.1, -0.1, -0.1])[:, None]
-    edit = Edit(append=(Append(split, parents, SPLIT),), drop=(Drop(torch.tensor([0, 1]), SPLIT),))
-    when = torch.tensor([0.75, 0.1])
-    (born,) = born_for_a_moment(edit, cloud, torch.tensor([True, False]), when).append
-    mean = cloud["mean"].detach()
-    torch.testing.assert_close(born.rows["mean"][[0, 2]], mean[[0, 0]])  # the row, and one like it
-    torch.testing.assert_close(born.rows["mean"][[1, 3]], split["mean"][[1, 3]])
-    assert born.rows["time"].tolist() == pytest.approx([0.5, 0.3, 0.75, 0.3])
-    lasts = born.rows["log_duration"].exp().tolist()
-    assert lasts == pytest.approx([ALWAYS, 0.2, MOMENT, 0.2], rel=1e-4)
-    assert born.rows["opacity_logit"].sigmoid().tolist() == pytest.approx(
-        [0.5, 0.5, 0.5 * FAINT, 0.5]
-    )
-
-
-def test_what_passes_is_wrong_at_one_time_only() -> None:
-    """Errors of a row as pictures of ten times show them; the others' are alike."""
-    model = with_motion([0.5] * 4, [ALWAYS] * 4)
-    passing.track(model.cloud)
-    for i in range(10):
-        found = torch.tensor([1.0, 1.0 + 9.0 * (i == 7), 0.1 * i, 0.0])
-        if i < 4:
-            found[2] = 0.0
-        shown = torch.tensor([True, True, i < 3, False])
-        passing.observe(_weighted(model, found, shown, time=i / 10), Error())
-    passes, when = passing.passing(model.cloud)
-    assert passes.tolist() == [False, True, False, False]  # the third was hardly shown
-    assert when[:3].tolist() == pytest.approx([0.9, 0.7, 0.9], abs=1e-5)  # of equals the last
-    assert 10 >= passing.RATIO * 1.9
-
-
-@dataclass(frozen=True)
-class Budding(Strategy):
-    """Every row is split at once, by its error."""
-
-    needs: ClassVar[Needs] = Needs(weights=(Error(),))
-
-    def refine(self, step: Step) -> Edit:
-        every = torch.arange(len(step.model.cloud))
-        parents = every.repeat(2)
-        split = Append(step.model.cloud.rows(parents), parents, SPLIT)
-        return Edit(append=(split,), drop=(Drop(every, SPLIT),))
-
-
-@pytest.mark.parametrize(("cameras", "moments"), [(11, [True, False]), (12, [True, True])])
-def test_births_for_a_moment_heed_the_motion_that_few_cameras_see(
-    cameras: int, moments: list[bool]
-) -> None:
-    """Both rows are wrong at the middle time only; cameras see motion before the first."""
-    model = with_motion([0.5] * 2, [ALWAYS] * 2)
-    mean = torch.tensor([[0.0, 0, 0], [1.2, 0, 0]])
-    with torch.no_grad():
-        model.cloud["mean"].copy_(mean)
-    strategy = Moving(Budding(), every=1000)
-    strategy.begin(model)
-    for i in range(10):
-        found = torch.full((2,), 10.0 if i == 5 else 1.0)
-        step = _weighted(model, found, torch.ones(2, dtype=torch.bool), time=i / 10)
-        passing.observe(step, Error())
-    moves = torch.zeros(8, 8, dtype=torch.bool)
-    moves[3:5, 3:5] = True
-    views = tuple(
-        replace(camera(time), index=i, moves=moves if time == 0.5 else torch.zeros_like(moves))
-        for time in (0.0, 0.5, 1.0)
-        for i in range(cameras)
-    )
-    edit = strategy.refine(replace(_step(model), views=views))
-    assert edit is not None
-    (born,) = edit.append
-    brief = born.rows["log_duration"].exp() < 0.5 * ALWAYS
-    assert [bool(brief[born.parents == row].any()) for row in (0, 1)] == moments
-
-
 def test_rows_that_no_instant_shows_make_room() -> None:
     model = with_motion([0.5, 3.0, 1.2, 0.5], [0.1, 0.1, 0.15, ALWAYS])
     assert model.peaks_in_clip().tolist() == pytest.approx(
@@ -271,25 +127,12 @@ def test_rows_that_no_instant_shows_make_room() -> None:
     )
     strategy = Moving(Fixed(), every=1)
     strategy.begin(model)
-    edit = strategy.refine(_step(model))
+    edit = strategy.refine(step_of(model, 1))
     assert edit is not None and [(d.rows.tolist(), d.reason) for d in edit.drop] == [([1], "time")]
     recycling = Moving(Mcmc(cap=10, noise=0), every=1)
-    moved = recycling.refine(_step(model))
+    moved = recycling.refine(step_of(model, 1))
     assert moved is not None and not moved.drop
     assert any(isinstance(a, Assign) and a.index.tolist() == [1] for a in moved.assign)
-
-
-def _step(model: Timed) -> Step:
-    from steps import step_of
-
-    return step_of(model, 1)
-
-
-def _weighted(model: Timed, found: Tensor, shown: Tensor, *, time: float) -> Any:
-    """A step whose picture was weighted with errors: what `passing` reads of one."""
-    rendered = SimpleNamespace(weighted=lambda error: found, visible=shown)
-    batch = SimpleNamespace(shrink=1.0, camera=camera(time))
-    return SimpleNamespace(model=model, rendered=rendered, batch=batch)
 
 
 def test_of_one_instant_it_is_the_method_alone(tiny_folder: Path) -> None:

@@ -57,6 +57,15 @@ def test_velocities_are_of_things_that_go_on_and_keep_their_colour() -> None:
     assert len(alone) == 360 and bool(alone.isnan().all())
 
 
+def test_the_velocity_of_what_speeds_up_is_that_of_its_instant() -> None:
+    """x = 2 t + t^2 at 0, 0.2 and 0.6: 2.2 on the way there and 2.8 on the way on, 2.4 at 0.2."""
+    places = blob((0, 0, 0), 0.9, 1)[0]
+    colors = torch.rand(60, 3, generator=torch.Generator().manual_seed(2))  # each of its own
+    ways = {time: torch.tensor([2 * time + time**2, 0, 0]) for time in (0.0, 0.2, 0.6)}
+    found = velocities([at(time, (places + way, colors)) for time, way in ways.items()])[60:120]
+    torch.testing.assert_close(found, torch.tensor([[2.4, 0, 0]]).expand(60, 3), rtol=0, atol=1e-4)
+
+
 @pytest.fixture(scope="module")
 def hopping(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bead is a few pixels wide in it, and half its way around apart from one instant to the

@@ -230,8 +230,10 @@ def velocities(instants: Sequence[Points]) -> Float[Tensor, "n 3"]:
         before, here, after = instants[k - 1 : k + 2]
         if not all(len(each.positions) for each in (before, here, after)):
             continue
-        last, next_ = (_ways(here, there) / _between(here, there) for there in (before, after))
-        mean = (last + next_) / 2
+        since, until = -_between(here, before), _between(here, after)
+        last, next_ = _ways(here, before) / -since, _ways(here, after) / until
+        # Each is of half-way to the other instant: the nearer one says more.
+        mean = (until * last + since * next_) / (since + until)
         straight = (last - next_).norm(dim=1) <= BENT * mean.norm(dim=1)
         found[k] = mean.where(straight[:, None], torch.nan)
     return torch.cat(found) if found else torch.zeros(0, 3)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
 import torch
+from methods import METHODS, ends_with_and_without_a_break
 from moving_rows import camera, with_motion
 from steps import step_of
 from torch import Tensor
 
+from splat.core.cloud import Cloud
 from splat.core.edit import SPLIT, Append, Drop, Edit
 from splat.core.maps import Error
 from splat.core.step import Step
@@ -129,6 +132,23 @@ def test_births_for_a_moment_heed_the_motion_that_few_cameras_see(
     (born,) = edit.append
     brief = (born.rows["log_duration"].exp() - MOMENT).abs() < 1e-4
     assert [bool(brief[born.parents == row].any()) for row in range(4)] == moments
+
+
+def test_births_for_a_moment_resume_to_the_bit(
+    clip_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What cameras know of what moves is no part of a checkpoint, but of the photos."""
+    beside = 0
+
+    def counted(edit: Edit, cloud: Cloud, chosen: Tensor, when: Tensor) -> Edit:
+        nonlocal beside
+        beside += int(chosen.sum())
+        return born_for_a_moment(edit, cloud, chosen, when)
+
+    monkeypatch.setattr("splat.strategies.moving.moving.born_for_a_moment", counted)
+    strategy = Moving(METHODS["mrnf"])
+    one, two = ends_with_and_without_a_break(clip_folder, tmp_path, strategy, 33, 80)
+    assert one == two and beside > 0
 
 
 def _weighted(model: Timed, found: Tensor, shown: Tensor, *, time: float) -> Any:

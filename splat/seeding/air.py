@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -35,6 +35,16 @@ PLACES = 8
 """Parts of a way at whose ends the distance to the points is taken."""
 NEW = 0.25
 """Share of the radius of a ball that has to be free of each other one, for it to be kept."""
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """Where two cameras each stand, and along what they look: rows of [pairs, 3]."""
+
+    start: Array
+    end: Array
+    one: Array
+    other: Array
 
 
 def with_clear_air(
@@ -71,7 +81,8 @@ def _between(
     radii = np.array([camera.clear_radius for camera in cameras])
     axes = torch.stack([camera.world_to_camera[2, :3] for camera in cameras]).double().cpu().numpy()
     first, second = _beside(centres, radii)
-    clear, balls = _balls(centres[first], centres[second], axes[first], axes[second], points, nth)
+    pairs = _Pairs(centres[first], centres[second], axes[first], axes[second])
+    clear, balls = _balls(pairs, points, nth)
     owners = first[clear].repeat(PLACES - 1)
     kept = np.concatenate([centres, radii[:, None]], 1)
     found: list[list[tuple[float, float, float, float]]] = [[] for _ in cameras]
@@ -86,18 +97,17 @@ def _between(
     return [tuple(each) for each in found]
 
 
-def _balls(
-    start: Array, end: Array, one: Array, other: Array, points: Array, nth: int
-) -> tuple[NDArray[np.bool_], Array]:
-    """Which ways from `start` to `end` are clear, of cameras that look along `one` and `other`, and
-    the balls on these, middles and radii, way by way. A radius is half the distance to the `nth`
-    point, less `GAPS` on ways that are not straight."""
+def _balls(pairs: _Pairs, points: Array, nth: int) -> tuple[NDArray[np.bool_], Array]:
+    """Between which pairs the way is clear, and the balls on these ways, middles and radii, way by
+    way. A radius is half the distance to the `nth` point, less `GAPS` on ways that are not
+    straight."""
     tree = cKDTree(points)
-    ways, about = _ways(start, end, one, other, np.linspace(0, 1, PLACES + 1)[:, None])
+    ways, about = _ways(pairs, np.linspace(0, 1, PLACES + 1)[:, None])
     away = tree.query(ways.reshape(-1, 3), k=[nth])[0].reshape(ways.shape[:2])
     turned = np.where(about, TURNED_ABOUT, TURNED)
     long = np.where(about, LONG_ABOUT, LONG)
-    alike, length = (one * other).sum(1), np.linalg.norm(end - start, axis=1)
+    alike = (pairs.one * pairs.other).sum(1)
+    length = np.linalg.norm(pairs.end - pairs.start, axis=1)
     clear = (alike >= np.cos(np.radians(turned))) & (length <= long * away.min(1))
     places = ways[clear, 1:-1].reshape(-1, 3)
     room = (away - np.where(about, GAPS * _gap(points, tree), 0)[:, None])[clear, 1:-1]
@@ -110,11 +120,10 @@ def _gap(points: Array, tree: cKDTree) -> float:
     return float(np.median(tree.query(some, k=[2])[0])) if len(points) > 1 else 0.0
 
 
-def _ways(
-    start: Array, end: Array, one: Array, other: Array, shares: Array
-) -> tuple[Array, NDArray[np.bool_]]:
-    """Places on ways from `start` to `end` [pairs, shares, 3], of cameras that look along `one` and
-    `other`, and which of the ways go about what both look at; the others are straight."""
+def _ways(pairs: _Pairs, shares: Array) -> tuple[Array, NDArray[np.bool_]]:
+    """Places on the ways from one camera to the other [pairs, shares, 3], and which of the ways go
+    about what both look at; the others are straight."""
+    start, end, one, other = pairs.start, pairs.end, pairs.one, pairs.other
     ways = start[:, None] * (1 - shares) + end[:, None] * shares
     apart = end - start
     alike, ahead, behind = (one * other).sum(1), (apart * one).sum(1), (apart * other).sum(1)

@@ -126,7 +126,8 @@ class Moving(Wrapper):
 
     def _error_of(self, model: Model) -> PixelMap | None:
         """The error that tells what passes; None: nothing does, or the method does not look."""
-        moves = getattr(model.core, "instants", 0) > 1
+        core = model.core
+        moves = isinstance(core, Timed) and core.instants > 1
         return passing.error_of(self.base) if moves else None
 
     def _dead(self, model: Timed) -> Bool[Tensor, "n"] | None:

@@ -138,17 +138,17 @@ def test_births_for_a_moment_resume_to_the_bit(
     clip_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What cameras know of what moves is no part of a checkpoint, but of the photos."""
-    beside = 0
+    passing_rows = 0
 
     def counted(edit: Edit, cloud: Cloud, chosen: Tensor, when: Tensor) -> Edit:
-        nonlocal beside
-        beside += int(chosen.sum())
+        nonlocal passing_rows
+        passing_rows += int(chosen.sum())
         return born_for_a_moment(edit, cloud, chosen, when)
 
     monkeypatch.setattr("splat.strategies.moving.moving.born_for_a_moment", counted)
     strategy = Moving(METHODS["mrnf"])
     one, two = ends_with_and_without_a_break(clip_folder, tmp_path, strategy, 33, 80)
-    assert one == two and beside > 0
+    assert one == two and passing_rows > 0
 
 
 def _weighted(model: Timed, found: Tensor, shown: Tensor, *, time: float) -> Any:

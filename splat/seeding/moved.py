@@ -230,9 +230,9 @@ def velocities(instants: Sequence[Points]) -> Float[Tensor, "n 3"]:
         before, here, after = instants[k - 1 : k + 2]
         if not all(len(each.positions) for each in (before, here, after)):
             continue
-        since, until = -_between(here, before), _between(here, after)
-        last, next_ = _ways(here, before) / -since, _ways(here, after) / until
-        # Each is of half-way to the other instant: the nearer one says more.
+        since, until = _between(before, here), _between(here, after)
+        last, next_ = -_ways(here, before) / since, _ways(here, after) / until
+        # Each is of half-way to the other instant: the slope here of a parabola through all three.
         mean = (until * last + since * next_) / (since + until)
         straight = (last - next_).norm(dim=1) <= BENT * mean.norm(dim=1)
         found[k] = mean.where(straight[:, None], torch.nan)

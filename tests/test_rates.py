@@ -11,7 +11,9 @@ import pytest
 
 from splat import formats
 from splat.comparison import rates
-from splat.comparison.rates import Point, kinds_of, rate_chart, sizes_of, table_text
+from splat.comparison.compare import read
+from splat.comparison.rate_report import rate_chart, table_text
+from splat.comparison.rates import Point, kinds_of, sizes_of
 from splat.comparison.request import Request
 from splat.strategies.forest import Forest
 from splat.strategies.mcmc import Mcmc
@@ -82,16 +84,34 @@ def test_gaussians_begin_with_as_many_as_their_format_holds(
     assert asked == [formats.most_in(50_000, Request().options.sh_degree, ".spz")]
 
 
+@pytest.mark.parametrize(
+    ("psnr", "times"),
+    [
+        (20.0, 10.0),
+        (25.0, 10 * 10**0.5),  # halfway in dB is halfway in the logarithm of bytes
+        (31.0, 200.0),  # between 1,000 and 4,000 bytes: what 2,000 show is bettered by 1,000
+        (32.0, 400.0),
+        (19.9, None),  # no file shows as little, none as much
+        (32.1, None),
+    ],
+)
+def test_of_how_large_a_ply_a_file_shows_as_much(psnr: float, times: float | None) -> None:
+    files = [(4000.0, 32.0), (100.0, 20.0), (2000.0, 29.0), (1000.0, 30.0)]
+    written = [rates._Written(*file) for file in files]
+    found = rates._times(Point("fox", "x", 10, 1, 10.0, psnr), written)
+    assert found == (None if times is None else pytest.approx(times))
+
+
 def test_one_table_and_one_plot() -> None:
     points = [
         Point("fox", "mrnf, .sog", 250_000, 10_000, 245_000.0, 28.5),
         Point("fox", "mrnf, .sog", 500_000, 20_000, 480_000.0, 29.25),
-        Point("fox", "forest, .forest", 500_000, 50_000, 510_000.0, 29.5),
+        Point("fox", "forest, .forest", 500_000, 50_000, 510_000.0, 29.5, 9.6),
     ]
     assert table_text(points).splitlines() == [
         "**fox**", "", "| | 250 kB | 500 kB |", "|---|---|---|",
         "| mrnf, .sog | 28.50 dB (245 kB) | 29.25 dB (480 kB) |",
-        "| forest, .forest |  | 29.50 dB (510 kB) |",
+        "| forest, .forest |  | 29.50 dB (510 kB, 1/10) |",
     ]  # fmt: skip
     chart = rate_chart(points, "fox")
     assert chart.name == "fox-rates" and chart.data[:4] == b"\x89PNG"
@@ -119,6 +139,9 @@ def test_curves_from_end_to_end(tiny_folder: Path, tmp_path: Path, splat: Any) -
     weighed = {path.stat().st_size for path in (out / "files").glob("*.spz")}
     weighed |= {path.stat().st_size for path in out.rglob("scene.forest")}
     assert {p["bytes"] for p in points} <= weighed
+    plain = {path.stat().st_size for path in out.rglob("mcmc-*/point_cloud.ply")}
+    written = rates._written(read(out), tiny_folder, "mcmc", (0,))
+    assert {size for size, _ in written} == plain and len(plain) == len(written) > 1
     # A standard file is what `splat export` writes of the run, and is measured as it says.
     run = next(out.rglob("mcmc-*/checkpoints")).parent
     exported = splat("export", run, "-o", tmp_path / "again.spz", "--json")

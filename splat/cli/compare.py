@@ -45,7 +45,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _curves(asked: Compare) -> int:
     """Draw quality against bytes; the exit code."""
-    from splat.comparison import rates
+    from splat.comparison import rate_report, rates
 
     if asked.budgets or asked.only_report:
         raise ValueError("--sizes says how large files are to be; leave --budget and --only-report")
@@ -72,11 +72,11 @@ def _curves(asked: Compare) -> int:
     except Interrupted as stop:
         print("stopped; the same command goes on from there", file=sys.stderr)
         return 128 + stop.number
-    rates.write_curves(points, asked.out)
+    rate_report.write_curves(points, asked.out)
     if asked.json:
         print(json.dumps([asdict(point) for point in points], indent=1))
     else:
-        print(rates.table_text(points), end="")
+        print(rate_report.table_text(points), end="")
     return 0
 
 

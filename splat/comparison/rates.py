@@ -8,19 +8,19 @@ its size is made again, twice at most, with as many rows as then are to be expec
 
 from __future__ import annotations
 
-import csv
 import logging
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
+from typing import NamedTuple
 
 from splat import api, formats
 from splat.comparison import runs
-from splat.comparison.asked import slug
-from splat.comparison.compare import Comparison
-from splat.comparison.drawing import Chart, Label, chart_of, draw_labels, panel, span_axis, styles
+from splat.comparison.compare import Comparison, read
 from splat.comparison.request import Request
 from splat.comparison.results import Outcome
 from splat.core.strategy import Strategy
@@ -30,7 +30,7 @@ from splat.formats.settings import Settings
 from splat.recipes.model_files import MODEL_FILES, key_of
 from splat.recipes.recipe import strategy_from_text
 from splat.rules.views import even_views
-from splat.system.files import read_json, replacing, write_json
+from splat.system.files import read_json, write_json
 from splat.system.foreign import Record
 from splat.system.numbers import amount
 from splat.system.text import size as size_text
@@ -47,10 +47,8 @@ TRIES = 3
 """Files that are made for a size, at most; the nearest counts."""
 STRIDE = 4
 """Times as many rows, or as few, that are tried next, at most."""
-LONGEST = 40
-"""Letters of a label: a recipe of two parts and the ending of its file."""
-FILES, FIGURES = "files", "figures"
-"""Folders of what is written."""
+FILES = "files"
+"""The folder of files that are weighed."""
 
 _log = logging.getLogger(__name__)
 Compare = Callable[[Request], Comparison]
@@ -70,6 +68,9 @@ class Point:
     bytes: float
     psnr: float
     """dB on the held-out photos, of what is read back."""
+    times: float | None = None
+    """How many times as many bytes the `.ply` has that shows as much, of the first strategy that
+    makes Gaussians; None where no `.ply` of its runs shows as little, or as much."""
 
 
 def sizes_of(text: str) -> tuple[int, ...]:
@@ -98,12 +99,56 @@ def curves(
     points = []
     seeds = request.seeds or (0,)
     for scene in request.scenes:
+        here: list[Point] = []
+        written: list[_Written] = []
         for name, asked in request.strategies.items():
             strategy = strategy_from_text(asked) if isinstance(asked, str) else asked
             one = replace(request, scenes=(scene,), strategies={name: asked}, seeds=seeds)
             for kind in (OWN,) if strategy.row_bytes else kinds:
-                points += _curve(one, name, strategy, kind, sizes, out, compared)
+                here += _curve(one, name, strategy, kind, sizes, out, compared)
+            if not strategy.row_bytes and not written:
+                written = _written(read(out), scene, name, seeds)
+        points += [replace(point, times=_times(point, written)) for point in here]
     return points
+
+
+class _Written(NamedTuple):
+    """The `.ply` of a run: what it weighs and shows."""
+
+    bytes: float
+    psnr: float
+
+
+def _written(
+    comparison: Comparison, scene: Path, name: str, seeds: Sequence[int]
+) -> list[_Written]:
+    """The `.ply` of each budget's runs, the mean over seeds."""
+    found: dict[int, list[_Written]] = {}
+    for outcome in comparison.outcomes:
+        entry = outcome.entry
+        if outcome.state == "done" and entry.entrant == name and entry.seed in seeds:
+            if comparison.plan.scene(entry.scene).path == scene.resolve():
+                said = Record(outcome.metrics).record("export")
+                file = _Written(said.number("bytes"), said.number("psnr_after"))
+                found.setdefault(entry.budget, []).append(file)
+    return [
+        _Written(fmean(each.bytes for each in same), fmean(each.psnr for each in same))
+        for same in found.values()
+    ]
+
+
+def _times(point: Point, written: Sequence[_Written]) -> float | None:
+    """The bytes of the `.ply` that shows as much as a file, in files; on the line between the two
+    next to it, over the logarithm of bytes, of those that no smaller one betters."""
+    best: list[_Written] = []
+    for each in sorted(written):
+        if not best or each.psnr > best[-1].psnr:
+            best.append(each)
+    for less, more in pairwise(best):
+        if less.psnr <= point.psnr <= more.psnr:
+            share = (point.psnr - less.psnr) / (more.psnr - less.psnr)
+            return less.bytes * math.pow(more.bytes / less.bytes, share) / point.bytes
+    return None
 
 
 def _curve(
@@ -224,61 +269,3 @@ def _exported(job: Job, kind: str, path: Path) -> Receipt:
         run.background, drawing=drawing, settings=settings, whole=whole,
         fit=held_out_fit(job), weights=search.sight.seen,
     )  # fmt: skip
-
-
-def write_curves(points: Sequence[Point], out: Path) -> None:
-    """Write `rates.csv`, `rates.json`, `rates.md` and a picture for each scene."""
-    with replacing(out / "rates.csv") as draft, draft.open("w", newline="") as file:
-        table = csv.DictWriter(file, list(asdict(points[0])))
-        table.writeheader()
-        table.writerows(asdict(point) for point in points)
-    write_json(out / "rates.json", [asdict(point) for point in points])
-    with replacing(out / "rates.md") as draft:
-        draft.write_text(table_text(points), encoding="utf-8")
-    (out / FIGURES).mkdir(exist_ok=True)
-    for scene in dict.fromkeys(point.scene for point in points):
-        chart = rate_chart(points, scene)
-        with replacing(out / FIGURES / f"{chart.name}.png") as draft:
-            draft.write_bytes(chart.data)
-
-
-def table_text(points: Sequence[Point]) -> str:
-    """A table for each scene: of each representation what a file weighs and shows at each size."""
-    lines = []
-    for scene, here in _by(points, "scene").items():
-        sizes = sorted({point.size for point in here})
-        lines += [f"**{scene}**", "", "| | " + " | ".join(map(size_text, sizes)) + " |"]
-        lines.append("|---" * (len(sizes) + 1) + "|")
-        for name, own in _by(here, "representation").items():
-            at = {point.size: point for point in own}
-            cells = [
-                f"{at[s].psnr:.2f} dB ({size_text(round(at[s].bytes))})" if s in at else ""
-                for s in sizes
-            ]
-            lines.append(f"| {name} | " + " | ".join(cells) + " |")
-        lines.append("")
-    return "\n".join(lines)
-
-
-def rate_chart(points: Sequence[Point], scene: str) -> Chart:
-    """PSNR against the bytes of files, a line for each representation."""
-    groups = _by([point for point in points if point.scene == scene], "representation")
-    looks = styles(list(groups))
-    figure, axes = panel(f"{scene}: PSNR (dB) of what is read back", "kB of the file")
-    labels = []
-    for name, group in groups.items():
-        style = looks[name]
-        line = sorted((point.bytes / 1e3, point.psnr) for point in group)
-        x, y = zip(*line, strict=True)
-        axes.plot(x, y, style.marker, ls=style.line, color=style.color, lw=1.4, markersize=6)
-        labels.append(Label(x[-1], y[-1], name, style.color))
-    span_axis(axes, [point.bytes / 1e3 for group in groups.values() for point in group])
-    draw_labels(figure, axes, labels, LONGEST)
-    return chart_of(figure, f"{slug(scene)}-rates", f"{scene}: PSNR against bytes of files")
-
-
-def _by(points: Sequence[Point], field: str) -> Mapping[str, list[Point]]:
-    groups: dict[str, list[Point]] = {}
-    for point in points:
-        groups.setdefault(getattr(point, field), []).append(point)
-    return groups

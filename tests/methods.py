@@ -144,6 +144,7 @@ METHODS: dict[str, Strategy] = {
     "adc_pool": Pool(
         Adc(grow_gradient=2e-3, **{**_EARLY, "reset_every": 0, "prune_opacity": 0.06}),
         grid=14,
+        reach=1.5,
         refill_at=150,
     ),
     "adc_garment": Garment(

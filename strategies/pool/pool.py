@@ -36,8 +36,8 @@ class Pool(Wrapper):
     What a run starts from says where the grid lies, and which colours it begins with.
 
     Differs: no family of births is half granted; a child of a split may have its parent's place;
-    the box is that of the points; colours, scales and turns are not clamped; Gaussians may be four
-    times as far from their places (`--reach 1.5` is as published), which loses half as much.
+    the box is that of the points; colours, scales and turns are not clamped; Gaussians may be six
+    cells from their places, for more of them to find one (`--reach 1.5` is as published).
     """
 
     grid: Annotated[int, within(LEAST, MOST)] = 32

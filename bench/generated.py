@@ -2,10 +2,11 @@
 
 Of each held-out thing of a corpus its text is given to the generator, and what comes is held
 against the thing itself: whether of all colours the word's is the nearest; size; overlap of solids,
-at the best of turns and sizes; whether holes are open; how near its field is to any that was
-learned from. With --truth the things themselves are judged: what the figures are at best. With the
-weights of LPIPS there is a kernel distance of pictures, too (KID, Binkowski et al. 2018, of the
-means of AlexNet's last layer), beside that of as many things that were learned from.
+at the best of turns and sizes; whether holes are open, and, as a shell with gaps has some, too, how
+many of the things without one have none; how near its field is to any that was learned from. With
+--truth the things themselves are judged: what the figures are at best. With the weights of LPIPS
+there is a kernel distance of pictures, too (KID, Binkowski et al. 2018, of the means of AlexNet's
+last layer), beside that of as many things that were learned from.
 
     python bench/generated.py things/ model/ [--count 200] [--seed 0] [--guidance 2] [--json]
         [--truth]
@@ -57,7 +58,7 @@ TURNS, SIZES = 24, (0.94, 1.0, 1.06)
 NEAR_SIZE, OVERLAP = 0.15, 0.7
 PICTURE = 96
 """Pixels along a side of what the network looks at."""
-OF = ("colour right", "size within 15 %", "IoU 0.7 or more", "holes open")
+OF = ("colour right", "size within 15 %", "IoU 0.7 or more", "holes open", "no hole of others")
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,10 @@ class Judged:
     size: float
     """Largest extent over the thing's own."""
     overlap: float
-    opened: bool | None
-    """Whether a hole is open; None: it is to have none."""
+    holed: bool
+    """Whether the thing has a hole."""
+    opened: bool
+    """Whether one is open in what was made."""
     nearest: float
     """Root mean square from its field to the nearest that was learned from."""
     usual: float
@@ -193,7 +196,8 @@ def judged(
         nearest_colour(rgb.mean(0), thing) == thing.colour,
         extent(means) / extent(truth),
         best_overlap(means, middle),
-        characteristic(solid(means, FINE, THIN)) <= 0 if thing.shape in OPEN else None,
+        thing.shape in OPEN,
+        characteristic(solid(means, FINE, THIN)) <= 0,
         nearest(means),
         nearest(surface.of_thing(thing).means),
     )
@@ -201,13 +205,15 @@ def judged(
 
 def summary(found: Sequence[Judged]) -> Mapping[str, float | None]:
     """Shares of what is right, and how near to what was learned generated things are."""
-    holes = [each.opened for each in found if each.opened is not None]
+    holes = [each.opened for each in found if each.holed]
+    closed = [not each.opened for each in found if not each.holed]
     far = float(np.median([each.nearest for each in found]))
     return {
         OF[0]: float(np.mean([each.colour for each in found])),
         OF[1]: float(np.mean([abs(each.size - 1) <= NEAR_SIZE for each in found])),
         OF[2]: float(np.mean([each.overlap >= OVERLAP for each in found])),
         OF[3]: float(np.mean(holes)) if holes else None,
+        OF[4]: float(np.mean(closed)) if closed else None,
         "median IoU": float(np.median([each.overlap for each in found])),
         "nearest learned, over held-out": far / float(np.median([each.usual for each in found])),
     }

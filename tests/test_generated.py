@@ -46,6 +46,17 @@ def test_true_things_have_the_holes_that_they_have(shape: str, size: str, opened
     assert (generated.characteristic(body) <= 0) == opened
 
 
+def test_gaps_are_no_holes_of_things_that_have_none() -> None:
+    def of(holed: bool, opened: bool) -> generated.Judged:
+        return generated.Judged("", True, 1.0, 1.0, holed, opened, 1.0, 1.0)
+
+    found = generated.summary([of(True, True), of(True, False), *[of(False, False)] * 3])
+    assert found["holes open"] == 0.5 and found["no hole of others"] == 1
+    gaps = generated.summary([of(True, True), of(False, True), *[of(False, False)] * 3])
+    assert gaps["holes open"] == 1 and gaps["no hole of others"] == 0.75
+    assert generated.summary([of(False, False)])["holes open"] is None
+
+
 def test_overlap_is_whole_of_itself_and_less_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(generated, "TURNS", 8)
     cube = replace(PLAIN, shape="cube", yaw=np.pi / 4)

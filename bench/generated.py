@@ -48,11 +48,9 @@ from splat.types import Gaussians, Needs
 
 GRID = 40
 """Points along an edge of the cube in which solids are told."""
-WALL = 0.9
-"""Cells of the corpus' grid from a Gaussian within which a point is wall."""
-FINE, THIN = 56, 0.8
-"""The same, where holes are told: of 22 true ones 20 are open so, and 4 of 98 things without one
-have one; by the others, which solids are told by, 16 and none."""
+WALL = 1.0
+"""Cells of the corpus' grid from a Gaussian within which a point is wall: of 30 true things with a
+hole all are open so, and of 70 without one none has one (three by 0.9, along edges)."""
 TURNS, SIZES = 24, (0.94, 1.0, 1.06)
 """Turns about z, and sizes, at the best of which solids are compared."""
 NEAR_SIZE, OVERLAP = 0.15, 0.7
@@ -80,12 +78,10 @@ class Judged:
     """The same, of the held-out thing itself."""
 
 
-def solid(
-    means: Float[ndarray, "n 3"], grid: int = GRID, wall: float = WALL
-) -> Bool[ndarray, "x y z"]:
+def solid(means: Float[ndarray, "n 3"]) -> Bool[ndarray, "x y z"]:
     """What is not outside of a shell of Gaussians: walls, and all that they close off."""
-    far, _ = cKDTree(means).query(points(grid))
-    walls = np.pad((far < wall * surface.CELL).reshape(grid, grid, grid), 1)
+    far, _ = cKDTree(means).query(points(GRID))
+    walls = np.pad((far < WALL * surface.CELL).reshape(GRID, GRID, GRID), 1)
     whole: Bool[ndarray, "x y z"] = ndimage.binary_fill_holes(walls)[1:-1, 1:-1, 1:-1]
     return whole
 
@@ -119,16 +115,20 @@ def overlap(one: Bool[ndarray, "x y z"], other: Bool[ndarray, "x y z"]) -> float
 
 
 def best_overlap(means: Float[ndarray, "n 3"], thing: Thing) -> float:
-    """Overlap with a thing, at the best of turns and then of sizes; generated ones may be any."""
+    """Overlap with a thing, in the frame of its cube, at the best of turns and then of sizes;
+    generated ones may be any."""
     found = solid(means)
 
-    def held_against(turn: int, factor: float) -> float:
-        yaw, jitter = 2 * math.pi * turn / TURNS, ((factor - 1) / 0.06, 0.0, 0.0, 0.0, 0.0)
-        truth = surface.of_thing(replace(thing, yaw=yaw, jitter=jitter))
-        return overlap(found, solid(truth.means))
+    def turned(turn: int) -> Bool[ndarray, "x y z"]:
+        return solid(_true(replace(thing, yaw=2 * math.pi * turn / TURNS)).means)
 
-    turn = max(range(TURNS), key=lambda turn: held_against(turn, 1.0))
-    return max(held_against(turn, factor) for factor in SIZES)
+    truth = max(map(turned, range(TURNS)), key=lambda truth: overlap(found, truth))
+    return max(overlap(solid(means / factor), truth) for factor in SIZES)
+
+
+def _true(thing: Thing) -> surface.Surface:
+    """A thing in the frame of its cube."""
+    return surface.of_thing(thing, surface.Cube.about(thing))
 
 
 def extent(means: Float[ndarray, "n 3"]) -> float:
@@ -176,15 +176,17 @@ class Eye:
 
 def judged(
     gaussians: Gaussians,
+    edge: float,
     text: str,
     thing: Thing,
     learned: Float[ndarray, "m v"],
 ) -> Judged:
-    """What was made of a text, held against a thing of it; `learned` are fields, flat."""
-    means = gaussians.means.double().numpy()
+    """What was made of a text, about the origin in a cube of this edge, held against a thing of it;
+    `learned` are fields, flat."""
     rgb = (0.5 + SH_C0 * gaussians.colors[:, 0]).clamp(0, 1).double().numpy()
     middle = replace(thing, jitter=(0.0,) * 5)
-    truth = surface.of_thing(middle).means
+    means = gaussians.means.double().numpy()
+    own, framed = means / edge, means / surface.Cube.about(middle).edge
     grid = round(learned.shape[1] ** (1 / 3))
 
     def nearest(own: Float[ndarray, "n 3"]) -> float:
@@ -194,12 +196,12 @@ def judged(
     return Judged(
         text,
         nearest_colour(rgb.mean(0), thing) == thing.colour,
-        extent(means) / extent(truth),
-        best_overlap(means, middle),
+        extent(framed) / extent(_true(middle).means),
+        best_overlap(framed, middle),
         thing.shape in OPEN,
-        characteristic(solid(means, FINE, THIN)) <= 0,
-        nearest(means),
-        nearest(surface.of_thing(thing).means),
+        characteristic(solid(own)) <= 0,
+        nearest(own),
+        nearest(_true(thing).means),
     )
 
 
@@ -240,22 +242,35 @@ class Judge:
         made, of the thing itself, and of one that was learned from."""
         number = self.tests[place]
         text, thing = self.corpus.texts[number], self.corpus.thing(number)
-        own = gaussians_in(self.corpus, number)
+        own = self.centred(number)
         # A text without a size may mean any: it is asked with the thing's own.
         text = text if thing.size in text.split() else thing.text()
         try:
-            made = own if self.asked.truth else self.trained(text, seed=self.asked.seed + place)
-            found = judged(made, text, thing, self.learned)
+            made, edge = own, self.corpus.cubes[number].edge
+            if not self.asked.truth:
+                made, edge = self.made(text, self.asked.seed + place)
+            found = judged(made, edge, text, thing, self.learned)
         except ValueError as error:  # nothing was drawn
             return str(error), {}
         if self.eye is None:
             return found, {}
-        learned = gaussians_in(self.corpus, self.shown[place % len(self.shown)])
+        learned = self.centred(self.shown[place % len(self.shown)])
         return found, {
             "made": self.eye(made, place),
             "held out": self.eye(own, len(self.tests) + place),
             "learned": self.eye(learned, place),
         }
+
+    def made(self, text: str, seed: int) -> tuple[Gaussians, float]:
+        """What is made of a text, and the edge of the cube that it is to fill."""
+        speaker = self.trained.speaker
+        numbers = speaker.numbers([speaker.read(text)])
+        return self.trained(text, seed=seed), self.trained.edge(numbers, seed)
+
+    def centred(self, number: int) -> Gaussians:
+        """One thing of the corpus about the origin, as generated ones are."""
+        found = gaussians_in(self.corpus, number)
+        return replace(found, means=found.means - torch.tensor(self.corpus.cubes[number].centre))
 
 
 _judge: Judge

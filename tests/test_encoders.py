@@ -85,8 +85,8 @@ def test_a_generator_is_trained_with_it_and_asks_for_it_again(
 ) -> None:
     files.write(tmp_path / "things", 6)
     short = (
-        "--steps", 2, "--surface-steps", 1, "--attribute-steps", 1, "--width", 8, "--batch", 2,
-        "--quiet",
+        "--steps", 2, "--surface-steps", 1, "--attribute-steps", 1, "--size-steps", 1,
+        "--width", 8, "--batch", 2, "--quiet",
     )  # fmt: skip
     train = ("train-generator", "things", "--encoder", folder, *short)
     for out in ("one", "two"):

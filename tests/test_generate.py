@@ -18,7 +18,8 @@ from torch import Tensor
 from splat import cli, formats
 from splat.datasets.objects import files
 from splat.datasets.objects.words import PROPERTIES
-from splat.generate import attributes, store, surface
+from splat.dream.pictures import gaussians_in
+from splat.generate import attributes, sizes, store, surface
 from splat.generate.choices import Taught
 from splat.generate.field import REACH, about, distances, field_of, points, sampled
 from splat.generate.flow import Diffusion, Process, RectifiedFlow, guided
@@ -27,6 +28,7 @@ from splat.generate.store import Design, Trained
 from splat.generate.unet import Shape, UNet
 from splat.generate.words import MOST, Vocabulary, vocabulary_of
 from splat.math import rotation_matrices
+from splat.types import Gaussians
 
 WORDS = vocabulary_of([], PROPERTIES)
 SMALL = Design(Shape(8, 8, (1, 2), 1, 4, 8), Shape(8, 8, (1, 2), 1, 4, 8), samples=3)
@@ -42,7 +44,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def learning_of(corpus: Path, threads: int = 1, **design: Any) -> Learning:
     lessons = Lessons.of(files.read(corpus), WORDS, SMALL, "train")
-    taught = Taught(steps=6, surface_steps=3, attribute_steps=4, batch=5, rate=1e-3)
+    taught = Taught(steps=6, surface_steps=3, attribute_steps=4, size_steps=2, batch=5, rate=1e-3)
     return Learning(lessons, replace(SMALL, **design), WORDS, taught, threads)
 
 
@@ -158,6 +160,11 @@ def test_numbers_of_a_corpus_become_its_gaussians(corpus: Path) -> None:
         rows["offset"], rows["root"], rows["rgb"], rows["opacity"], places, found.cell
     )
     assert gaussians.means.numpy() == pytest.approx(found.means(3), abs=1e-6)
+    # In the world they lie on the thing, where it is and as large as it is.
+    cube, placed = found.cubes[3], gaussians_in(found, 3)
+    off = files.surface.distance(found.thing(3))(placed.means.double().numpy())
+    assert abs(off).max() < 0.1 * cube.edge * found.cell and cube.edge != 1
+    assert torch.allclose(placed.scales, cube.edge * gaussians.scales)
     turns = rotation_matrices(gaussians.quats)
     roots = turns @ (gaussians.scales[:, :, None] / found.cell * turns.transpose(1, 2))
     assert torch.allclose(roots, attributes.matrices(rows["root"]), atol=1e-3)
@@ -216,6 +223,42 @@ def test_a_place_without_a_gaussian_is_told_of_the_nearest_one(corpus: Path) -> 
     assert told[there, 1:4].numpy() == pytest.approx(rows["offset"][own], abs=1e-4)
 
 
+def test_sizes_are_shares_of_those_that_they_are_between() -> None:
+    span = sizes.STEPS - 1
+    least, most = 0.5, 2.0
+    edges = torch.tensor([0.5, 2.0, 0.5 * 4 ** (10.25 / span)])
+    found = sizes.between(edges, least, most)
+    assert found[0, 0] == 1 and found[1, -1] == pytest.approx(1, abs=1e-4)
+    assert found[2, 10:12].tolist() == pytest.approx([0.75, 0.25], abs=1e-3)
+    assert found.sum(1).tolist() == pytest.approx([1, 1, 1])
+    # Where all are as large, there is one size.
+    assert sizes.between(torch.tensor([0.7]), 0.7, 0.7)[0, 0] == 1
+    assert sizes.drawn(torch.randn(sizes.STEPS), 0.7, 0.7, torch.Generator()) == 0.7
+    # As likely as is said: three of four times the first.
+    said = torch.full((sizes.STEPS,), -torch.inf)
+    said[0], said[span] = math.log(3), 0.0
+    chance = torch.Generator().manual_seed(0)
+    often = [sizes.drawn(said, least, most, chance) for _ in range(400)]
+    assert {*often} == {0.5, 2.0} and 0.7 < often.count(0.5) / 400 < 0.8
+
+
+def test_a_thing_is_as_large_as_the_sizes_of_its_text(corpus: Path) -> None:
+    trained = Trained(replace(SMALL, edges=(0.5, 2.0)), WORDS)
+    numbers = WORDS.numbers([("cube",)])
+    draw = {trained.edge(numbers, seed) for seed in range(8)}
+    assert len(draw) > 1 and trained.edge(numbers, 3) == trained.edge(numbers, 3)
+    field = field_of(files.read(corpus).means(0), SMALL.geometry.grid)
+
+    def made(edge: float) -> Gaussians:
+        trained.design = replace(trained.design, edges=(edge, edge))
+        return trained("a cube", seed=0)
+
+    trained.fields = lambda *_: field[None]  # type: ignore[method-assign]
+    one, twice = made(0.6), made(1.2)
+    assert torch.allclose(twice.means, 2 * one.means) and len(one) > 20
+    assert torch.allclose(twice.scales, 2 * one.scales)
+
+
 def test_voxels_about_a_place() -> None:
     fields = torch.arange(2 * 5**3).view(2, 5, 5, 5).float()
     places = torch.tensor([[[0.1, -0.125, -0.5]], [[0.5, 0.5, 0.5]]])
@@ -240,7 +283,9 @@ def test_a_field_without_a_surface_is_a_sentence() -> None:
 @pytest.mark.parametrize("half", [False, True])
 def test_all_stages_learn(corpus: Path, half: bool) -> None:
     lessons = Lessons.of(files.read(corpus), WORDS, SMALL, "train")
-    taught = Taught(steps=30, surface_steps=60, attribute_steps=25, batch=2, rate=2e-3)
+    taught = Taught(
+        steps=30, surface_steps=60, attribute_steps=25, size_steps=40, batch=2, rate=2e-3
+    )
     learning = Learning(lessons, SMALL, WORDS, taught)
     learning.half = half
     assert_learns(learning, lessons, 0.85)
@@ -256,18 +301,18 @@ def test_threads_and_breaks_change_no_byte(
         return learning
 
     # Within each stage.
-    assert_breaks_change_nothing(begun, 13, {5: 2, 8: 1, 11: 2}, tmp_path)
+    assert_breaks_change_nothing(begun, 15, {5: 2, 8: 1, 11: 2, 14: 1}, tmp_path)
 
 
 QUICK = [
-    "--steps", "3", "--surface-steps", "2", "--attribute-steps", "2", "--width", "8",
-    "--batch", "2", "--quiet",
+    "--steps", "3", "--surface-steps", "2", "--attribute-steps", "2", "--size-steps", "2",
+    "--width", "8", "--batch", "2", "--quiet",
 ]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def model(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A generator of seven steps."""
+    """A generator of nine steps."""
     folder = tmp_path_factory.mktemp("models") / "model"
     assert cli.main(["train-generator", str(corpus), "-o", str(folder), *QUICK]) == 0
     return folder
@@ -292,7 +337,7 @@ def test_a_training_that_is_resumed_ends_in_the_same_bytes(
     command = ("train-generator", str(corpus))
     whole, out = model / store.NAME, tmp_path / "model"
     metrics = resumed(command, QUICK, whole, out, 6, monkeypatch)
-    assert metrics["steps"] == 7 and metrics["held_out"]["geometry"] > 0
+    assert metrics["steps"] == 9 and metrics["held_out"]["geometry"] > 0
 
 
 def test_what_is_replaced_stays_until_there_is_more(
@@ -310,13 +355,15 @@ def test_what_is_replaced_stays_until_there_is_more(
 
 
 def test_generators_that_are_none_are_refused_in_a_sentence(model: Path, tmp_path: Path) -> None:
-    networks = torch.load(model / store.NAME, weights_only=True)["networks"]
+    kept = torch.load(model / store.NAME, weights_only=True)
+    networks, design = kept["networks"], kept["design"]
     older = {name: each for name, each in networks.items() if name != "surface"}
     networks["geometry"]["begin.weight"] = torch.full((8, 1, 3, 3, 3), torch.nan)
     broken = {
         "no words": {"vocabulary": {"words": [], "properties": []}},
         "not finite": {"networks": networks},
         "no network of surface": {"networks": older},
+        "things of sizes": {"design": {**design, "edges": [2.0, 1.0]}},
         "": {"networks": {"geometry": {}}},
     }
     assert_refuses(store.read, model / store.NAME, "generator", tmp_path, broken)

@@ -13,6 +13,7 @@ import torch
 
 from splat.datasets.objects import surface
 from splat.datasets.objects.words import Thing
+from splat.generate.field import field_of
 from splat.generate.words import Vocabulary
 from splat.math import SH_C0
 from splat.types import Gaussians
@@ -42,7 +43,7 @@ def test_holes_are_told_by_the_euler_characteristic() -> None:
 )  # fmt: skip
 def test_true_things_have_the_holes_that_they_have(shape: str, size: str, opened: bool) -> None:
     thing = replace(PLAIN, shape=shape, size=size, yaw=0.4)
-    body = generated.solid(surface.of_thing(thing).means, generated.FINE, generated.THIN)
+    body = generated.solid(surface.of_thing(thing, surface.Cube.about(thing)).means)
     assert (generated.characteristic(body) <= 0) == opened
 
 
@@ -60,10 +61,34 @@ def test_gaps_are_no_holes_of_things_that_have_none() -> None:
 def test_overlap_is_whole_of_itself_and_less_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(generated, "TURNS", 8)
     cube = replace(PLAIN, shape="cube", yaw=np.pi / 4)
-    means = surface.of_thing(cube).means
+    about = surface.Cube.about(cube)
+    means = surface.of_thing(cube, about).means
     assert generated.best_overlap(means, cube) > 0.95
     assert generated.best_overlap(means, replace(PLAIN, shape="torus")) < 0.5
-    assert generated.extent(means) == pytest.approx(2 * 0.38 * 0.68 * np.sqrt(2), rel=0.05)
+    extent = about.edge * generated.extent(means)
+    assert extent == pytest.approx(2 * 0.38 * 0.68 * np.sqrt(2), rel=0.05)
+
+
+@pytest.mark.parametrize("size", ["small", "large"])
+def test_a_thing_that_is_made_as_it_is_meant_is_right(
+    size: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(generated, "TURNS", 1)
+    thing = replace(PLAIN, shape="mug", size=size)
+    about = surface.Cube.about(thing)
+    framed = _of_thing(thing, about)
+    learned = field_of(framed.means.double().numpy(), 16).numpy().reshape(1, -1)
+
+    def judged(large: float) -> generated.Judged:
+        made = replace(framed, means=large * about.edge * framed.means)
+        return generated.judged(made, large * about.edge, "", thing, learned)
+
+    right, larger = judged(1.0), judged(1.3)
+    assert right.colour and right.opened and right.size == pytest.approx(1, abs=1e-6)
+    assert right.overlap > 0.98 and right.nearest == pytest.approx(0, abs=1e-5)
+    # A wrong size is a wrong size, and no other shape.
+    assert larger.size == pytest.approx(1.3, abs=1e-6) and larger.overlap < 0.8
+    assert larger.opened and larger.nearest == pytest.approx(0, abs=1e-5)
 
 
 def test_colours_are_told_under_patterns_and_light() -> None:
@@ -84,9 +109,9 @@ def test_the_kernel_distance_by_hand() -> None:
     assert abs(alike) < 0.01 < generated.kid(first, second + 0.2)
 
 
-def _of_thing(thing: Thing) -> Gaussians:
-    """A thing of the corpus as Gaussians."""
-    found = surface.of_thing(thing)
+def _of_thing(thing: Thing, cube: surface.Cube = surface.WORLD) -> Gaussians:
+    """A thing of the corpus as Gaussians, in the frame of a cube."""
+    found = surface.of_thing(thing, cube)
     n = len(found.means)
     return Gaussians(
         torch.from_numpy(found.means).float(), torch.tensor([1.0, 0, 0, 0]).repeat(n, 1),

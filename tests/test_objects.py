@@ -59,6 +59,27 @@ def test_every_shape_fits_its_cube_and_is_covered_all_over(shape: str) -> None:
     assert nearest.max() < 2 * surface.CELL
 
 
+@pytest.mark.parametrize("form", ["", "tall", "flat"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_thing_fills_the_cube_that_is_about_it(shape: str, form: str) -> None:
+    thing = replace(PLAIN, shape=shape, form=form, yaw=0.7, jitter=(1.0, -1.0, 0.0, 0.0, 0.0))
+    cube = surface.Cube.about(thing)
+    found = surface.of_thing(thing, cube)
+    out, half = np.linalg.norm(found.means[:, :2], axis=1).max(), surface.FILLED / 2
+    low, high = found.means[:, 2].min(), found.means[:, 2].max()
+    # Gaussians end at most two cells before an edge or a tip.
+    room = 2 * surface.CELL
+    assert half - room < max(out, high, -low) < half + 0.1 * surface.CELL
+    assert abs(low + high) < room
+    # They are where the thing is in the world, at any size as many.
+    inside = surface.distance(thing)
+    assert np.abs(inside(cube.world(found.means))).max() < 0.06 * surface.CELL * cube.edge
+    small = replace(thing, size="small")
+    alike = surface.of_thing(small, surface.Cube.about(small))
+    assert len(alike.means) == len(found.means)
+    assert surface.Cube.about(small).edge < 0.7 * cube.edge
+
+
 def test_a_torus_has_a_hole_and_a_mug_an_inside() -> None:
     assert torus(np.zeros((1, 3)), 0.65, 0.26)[0] == pytest.approx(0.39)
     mug = surface.distance(replace(PLAIN, shape="mug"))
@@ -123,7 +144,8 @@ def test_a_corpus_is_a_function_of_its_seed_and_a_larger_one_begins_alike(tmp_pa
             assert np.array_equal(values, many.rows(number)[name]), name
     thing = few.thing(5)
     assert thing == drawn(3, 5)[0]
-    found = surface.of_thing(thing)
+    assert few.cubes[5] == surface.Cube.about(thing)
+    found = surface.of_thing(thing, few.cubes[5])
     rows = few.rows(5)
     assert few.means(5) == pytest.approx(found.means, abs=1e-4)
     assert rows["rgb"] == pytest.approx(found.rgb, abs=0.003)
@@ -159,6 +181,7 @@ def _arrays(**change: np.ndarray) -> Callable[[Path], None]:
         (_head(lambda head: head.update(version=9)), "of version 9; expected 1"),
         (_head(lambda head: head["things"].pop()), "no `begin` for 3 things"),
         (_head(lambda head: head["things"][0].pop("text")), "thing 0.*`?text"),
+        (_head(lambda head: head["things"][1]["cube"].update(edge=0)), "thing 1.*edge.*0"),
         (lambda path: (path / "gaussians.npz").write_bytes(b"PK"), "gaussians.npz"),
         (_arrays(rgb=np.zeros((2, 3), np.uint8)), "`rgb` of uint8"),
         (_arrays(slot=np.array([object()])), "Python objects"),

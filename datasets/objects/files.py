@@ -33,7 +33,8 @@ TRIANGLE = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
 
 @dataclass(frozen=True)
 class Corpus:
-    """Things with words, each as Gaussians on places of a grid in the cube from -0.5 to 0.5."""
+    """Things with words, each as Gaussians on places of a grid in a cube about it, whose frame is
+    from -0.5 to 0.5."""
 
     path: Path
     grid: int
@@ -45,6 +46,8 @@ class Corpus:
     """Properties of each, where they are known."""
     properties: Mapping[str, tuple[str, ...]]
     """Words of each property, in the order of texts; none where texts are free."""
+    cubes: tuple[surface.Cube, ...]
+    """In the frame of which cube the Gaussians of each are."""
     begin: ndarray
     """First Gaussian of each, and the number of all, [n + 1] int64."""
     columns: Mapping[str, ndarray]
@@ -84,7 +87,7 @@ class Corpus:
             return _thing_of(self.things[number])
 
     def means(self, number: int) -> Float[ndarray, "n 3"]:
-        """Where the Gaussians of one thing are."""
+        """Where the Gaussians of one thing are, in the frame of its cube."""
         rows = self.rows(number)
         return surface.places(rows["slot"], self.grid) + self.cell * rows["offset"]
 
@@ -107,10 +110,11 @@ def write(
     begin, parts, things = [0], [], []
     for i in watch(range(len(asked))):
         thing, text, apart = asked[i]
-        parts.append(_columns(surface.of_thing(thing)))
+        cube = surface.Cube.about(thing)
+        parts.append(_columns(surface.of_thing(thing, cube)))
         begin.append(begin[-1] + len(parts[-1]["slot"]))
         split = "test" if apart else "train"
-        things.append({"text": text, "split": split, "thing": asdict(thing)})
+        things.append({"text": text, "split": split, "cube": asdict(cube), "thing": asdict(thing)})
     arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     head = path / "corpus.json"
     head.unlink(missing_ok=True)
@@ -173,12 +177,13 @@ def read(path: Path) -> Corpus:
             raise Broken(f"is of version {version}; expected {VERSION}: write the corpus again")
         grid = said.whole("grid", least=8, most=MOST)
         listed = said.records("things")
-        texts, splits, things = [], [], []
+        texts, splits, things, cubes = [], [], [], []
         for i, each in enumerate(listed):
             with foreign.part(f"thing {i}"):
                 texts.append(each.text("text"))
                 splits.append(each.text("split"))
                 things.append(dict(each.record("thing", {})))
+                cubes.append(_cube_of(each.record("cube", {})))
         given = said.record("properties", {})
         properties = {name: _words_of(given, name) for name in given}
         if "train" not in splits:
@@ -187,7 +192,15 @@ def read(path: Path) -> Corpus:
         arrays = _arrays(data)
         begin = arrays.pop("begin")
         _check(begin, arrays, len(texts), grid)
-    return Corpus(path, grid, tuple(texts), tuple(splits), tuple(things), properties, begin, arrays)
+    said_of = (tuple(texts), tuple(splits), tuple(things), properties, tuple(cubes))
+    return Corpus(path, grid, *said_of, begin, arrays)
+
+
+def _cube_of(given: Record) -> surface.Cube:
+    """A cube of its record; that of the world where there is none, as in earlier versions."""
+    if not given:
+        return surface.WORLD
+    return surface.Cube(given.triple("centre"), given.number("edge", above=0))
 
 
 def _words_of(given: Record, name: str) -> tuple[str, ...]:

@@ -133,5 +133,22 @@ SHAPES: Mapping[str, Callable[[Points], Distances]] = {
     "cross": _cross,
 }
 """Signed distances of all shapes, by their words; negative inside."""
+BOUNDS: Mapping[str, tuple[float, float, float, float]] = {
+    "sphere": (0.0, 0.9, -0.9, 0.9),
+    "cube": (0.0, 0.9617, -0.68, 0.68),
+    "cylinder": (0.0, 0.6, -0.8, 0.8),
+    "cone": (0.0, 0.8, -0.85, 0.85),
+    "torus": (0.0, 0.91, -0.26, 0.26),
+    "capsule": (0.0, 0.42, -0.92, 0.92),
+    "pyramid": (0.0, 1.1314, -0.8, 0.8),
+    "hourglass": (0.0, 0.6, -0.8, 0.8),
+    "table": (0.0, 1.2021, -0.7, 0.67),
+    "chair": (0.0, 0.7072, -0.9, 0.9),
+    "mug": (0.245, 0.795, -0.65, 0.65),
+    "bowl": (0.0, 0.9, -0.5, 0.4),
+    "snowman": (0.0, 0.5, -0.95, 0.96),
+    "cross": (0.0, 0.8861, -0.85, 0.85),
+}
+"""Upright cylinders about shapes: x of the axis (y is 0), radius, least and largest height."""
 OPEN = ("torus", "mug")
 """Shapes with a hole through them that is to be seen."""

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
-from splat.datasets.objects.shapes import SHAPES
+from splat.datasets.objects.shapes import BOUNDS, SHAPES
 from splat.datasets.objects.words import Thing
 
 GRID = 32
@@ -27,6 +27,8 @@ SHINE, SHARP = 0.65, 24
 """Strength of highlights, and how narrow they are."""
 PERIODS = {"striped": 0.21, "checkered": 0.26, "dotted": 0.22}
 """Lengths after which patterns repeat, in edges of the cube."""
+FILLED = 0.9
+"""Share of a cube's edge that is filled by the thing which the cube is about."""
 _STEP = 1e-3
 _NEWTON = 4
 _OFF = 0.05
@@ -34,8 +36,36 @@ _OFF = 0.05
 
 
 @dataclass(frozen=True)
+class Cube:
+    """Where a thing is looked at: what is said of its Gaussians is in the frame of a cube, from
+    -0.5 to 0.5, which has this middle and edge in the world."""
+
+    centre: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    edge: float = 1.0
+
+    @classmethod
+    def about(cls, thing: Thing) -> Cube:
+        """One that a thing fills, however it is turned: small things have as many Gaussians as
+        large ones then, and holes in them are as many cells wide."""
+        out, radius, low, high = BOUNDS[thing.shape]
+        x, y, z = thing.scale  # that along y is as along x
+        middle = (x * out, 0.0, z * (low + high) / 2) @ _turn(thing)
+        edge = max(2 * radius * max(x, y), z * (high - low)) / FILLED
+        return cls((float(middle[0]), float(middle[1]), float(middle[2])), edge)
+
+    def world(self, points: Float[ndarray, "n 3"]) -> Float[ndarray, "n 3"]:
+        """Points of its frame in the world."""
+        placed: Float[ndarray, "n 3"] = np.array(self.centre) + self.edge * points
+        return placed
+
+
+WORLD = Cube()
+"""The cube from -0.5 to 0.5 of the world, in which all things lie."""
+
+
+@dataclass(frozen=True)
 class Surface:
-    """Gaussians of a thing, in ascending order of their places."""
+    """Gaussians of a thing in the frame of a cube, in ascending order of their places."""
 
     slots: Int[ndarray, "n"]
     """Place of each in the grid, (x * GRID + y) * GRID + z."""
@@ -53,18 +83,20 @@ def places(slots: Int[ndarray, "*n"], grid: int = GRID) -> Float[ndarray, "*n 3"
     return index / (grid - 1) - 0.5
 
 
-def distance(thing: Thing) -> Callable[[Float[ndarray, "n 3"]], Float[ndarray, "n"]]:
-    """A function that is negative inside of a thing and 0 on its surface; no distance where the
-    thing is stretched."""
+def distance(
+    thing: Thing, cube: Cube = WORLD
+) -> Callable[[Float[ndarray, "n 3"]], Float[ndarray, "n"]]:
+    """A function of points of a cube's frame that is negative inside of a thing and 0 on its
+    surface; no distance where the thing is stretched."""
     scale, shape = np.array(thing.scale), SHAPES[thing.shape]
     turn = _turn(thing)
-    least = float(scale.min())
-    return lambda points: shape((points @ turn.T) / scale) * least
+    least = float(scale.min()) / cube.edge
+    return lambda points: shape((cube.world(points) @ turn.T) / scale) * least
 
 
-def of_thing(thing: Thing) -> Surface:
-    """Places within half a cell of the surface of a thing, moved onto it."""
-    inside = distance(thing)
+def of_thing(thing: Thing, cube: Cube = WORLD) -> Surface:
+    """Places of a cube within half a cell of the surface of a thing, moved onto it."""
+    inside = distance(thing, cube)
     slots = np.arange(GRID**3)
     points = places(slots)
     values = inside(points)
@@ -87,7 +119,7 @@ def of_thing(thing: Thing) -> Surface:
     slots, moved = slots[on], moved[on]
     slope = _gradient(inside, moved)
     normals = slope / np.maximum(np.linalg.norm(slope, axis=1, keepdims=True), 1e-9)
-    return Surface(slots, moved, normals, _colours(thing, moved, normals))
+    return Surface(slots, moved, normals, _colours(thing, cube.world(moved), normals))
 
 
 def _colours(

@@ -36,7 +36,8 @@ def main(arguments: Sequence[str]) -> int:
         corpus = files.read(Path(said.text("corpus")))
         design = _design(said.flag("published"), said.whole("width", 0))
         encoder = said.text("encoder", "")
-    design = replace(design, grid=corpus.grid)
+    edges = [corpus.cubes[i].edge for i in corpus.numbers("train")]
+    design = replace(design, grid=corpus.grid, edges=(min(edges), max(edges)))
     words = encoders.read(encoder) if encoder else vocabulary_of(corpus.texts, corpus.properties)
     lessons = Lessons.of(corpus, words, design, "train")
     learning = Learning(lessons, design, words, taught, asked.threads or machine.cores())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int, UInt8
@@ -70,12 +70,15 @@ class Pictures:
 
 
 def gaussians_in(corpus: Corpus, number: int) -> Gaussians:
-    """One thing of a corpus."""
+    """One thing of a corpus, where it is in the world."""
     rows = {name: torch.from_numpy(values) for name, values in corpus.rows(number).items()}
     places = torch.from_numpy(surface.places(rows["slot"].numpy(), corpus.grid))
-    return gaussians_of(
+    found = gaussians_of(
         rows["offset"], rows["root"], rows["rgb"], rows["opacity"], places, corpus.cell
     )
+    cube = corpus.cubes[number]
+    means = torch.tensor(cube.centre) + cube.edge * found.means
+    return replace(found, means=means, scales=cube.edge * found.scales)
 
 
 def turn_of(corpus: Corpus, number: int) -> float:

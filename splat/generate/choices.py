@@ -18,6 +18,8 @@ class Taught:
     """Steps of the second, which learns where Gaussians are near the surfaces of fields."""
     attribute_steps: Annotated[int, at_least(1)] = 2000
     """Steps of the third, which learns what Gaussians look like."""
+    size_steps: Annotated[int, at_least(1)] = 1000
+    """Steps of the fourth, which learns how large things are that texts tell of."""
     batch: Annotated[int, at_least(1)] = 8
     """Things of a step."""
     rate: Annotated[float, above(0)] = 5e-4

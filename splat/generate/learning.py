@@ -1,4 +1,4 @@
-"""Learning to make things of words, in three stages, each resumed to the bit."""
+"""Learning to make things of words, in four stages, each resumed to the bit."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from splat.generate.attributes import FARTHEST, Attributes
 from splat.generate.choices import Taught
 from splat.generate.course import Course, Draw, Stage
 from splat.generate.field import field_of
+from splat.generate.sizes import Sizes, between
 from splat.generate.store import Design, Trained
 from splat.generate.surface import Surface, near
 from splat.generate.words import Speaker
@@ -26,6 +27,8 @@ from splat.generate.words import Speaker
 THINGS, PLACES = 64, 32
 """Things of a step of the second stage, and places of each that it asks: neighbours tell the same,
 so many things a little each."""
+TEXTS = 128
+"""Texts of a step of the fourth."""
 SHOWN = 768
 """Gaussians of a thing whose looks a step of the third stage asks."""
 ASIDE = 0.1
@@ -49,6 +52,8 @@ class Lessons:
     numbers: Int[Tensor, "n t"]
     fields: Float[Tensor, "n x y z"]
     """float16."""
+    edges: Float[Tensor, "n"]
+    """Of the cubes about things."""
     near: tuple[tuple[Int[ndarray, "m"], Int[ndarray, "m"]], ...]
     """Of each thing the places near its surface, and its Gaussian that is there, or nearest."""
 
@@ -64,7 +69,8 @@ class Lessons:
             fields[row] = field = field_of(corpus.means(i), grid)
             slots = corpus.rows(i)["slot"]
             close.append(_close(field, slots, corpus.means(i), corpus.grid))
-        return cls(corpus, things, vocabulary.numbers(texts), fields, tuple(close))
+        edges = torch.tensor([corpus.cubes[i].edge for i in things])
+        return cls(corpus, things, vocabulary.numbers(texts), fields, edges, tuple(close))
 
     def __len__(self) -> int:
         return len(self.things)
@@ -90,14 +96,15 @@ class Learning(Course):
             Stage("geometry", made.geometry, taught.steps, taught.rate),
             Stage("surface", made.surface, taught.surface_steps, QUICKER * taught.rate),
             Stage("attributes", made.attributes, taught.attribute_steps, taught.rate),
+            Stage("size", made.size, taught.size_steps, taught.rate),
         )
         super().__init__("generator", stages, lessons, taught.seed, taught.batch, threads)
 
     def rows(self, stage: Stage, draw: Draw) -> Sequence[Int[Tensor, "b"]]:
-        places = stage.name == "surface"
-        many = min(THINGS if places else self.taught.batch, len(self.lessons))
+        few = (self.taught.batch, PART)
+        many, part = {"surface": (THINGS, THINGS // 4), "size": (TEXTS, TEXTS)}.get(stage.name, few)
         things: Tensor = torch.randperm(len(self.lessons), generator=draw("things"))[:many]
-        return list(things.split(THINGS // 4 if places else PART))
+        return list(things.split(part))
 
     def loss(
         self,
@@ -111,6 +118,7 @@ class Learning(Course):
             "geometry": self.field_loss,
             "surface": self.surface_loss,
             "attributes": self.attribute_loss,
+            "size": self.size_loss,
         }
         return losses[stage.name](module, lessons, rows, draw)
 
@@ -191,6 +199,18 @@ class Learning(Course):
             WEIGHTS["rgb"] * off[..., :3].mean() + WEIGHTS["opacity"] * off[..., 3].mean()
         )
         return loss
+
+    def size_loss(
+        self,
+        module: nn.Module,
+        lessons: Lessons,
+        rows: Int[Tensor, "b"],
+        draw: Draw,
+    ) -> Float[Tensor, ""]:
+        """Cross entropy of what texts say of sizes."""
+        assert isinstance(module, Sizes)
+        truth = between(lessons.edges[rows], *self.design.edges)
+        return F.cross_entropy(module(lessons.numbers[rows]).float(), truth)
 
     def networks(self) -> dict[str, Mapping[str, Tensor]]:
         """The running means, as a generator has them."""

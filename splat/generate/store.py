@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,9 +11,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from splat.generate import attributes, encoders
+from splat.generate import attributes, encoders, sizes
 from splat.generate.attributes import Attributes
 from splat.generate.flow import Diffusion, Process, RectifiedFlow, guided
+from splat.generate.sizes import Sizes
 from splat.generate.surface import Surface
 from splat.generate.unet import Shape, UNet
 from splat.generate.weights import VERSION, halves, opened, plain, shape_of, take_up
@@ -27,7 +28,7 @@ from splat.types import Gaussians
 FORMAT = "splat generator"
 NAME = "generator.pt"
 """The file within the folder of a generator."""
-NETWORKS = ("geometry", "surface", "attributes")
+NETWORKS = ("geometry", "surface", "attributes", "size")
 """Names of its networks, in the order of their stages."""
 
 
@@ -47,6 +48,8 @@ class Design:
     """Classifier-free guidance; 1: none."""
     samples: int = 20
     """Steps in which a field is drawn."""
+    edges: tuple[float, float] = (1.0, 1.0)
+    """Least and most edge of the cubes about things that it learned from."""
 
     def drawing(self) -> Process:
         """The process of fields."""
@@ -67,10 +70,11 @@ class Trained:
         self.geometry = UNet(1, 1, speaker.known, design.geometry, timed=True)
         self.surface = Surface()
         self.attributes = Attributes(speaker.known, design.attributes)
+        self.size = Sizes(speaker.known)
 
     def __call__(self, text: str, *, seed: int) -> Gaussians:
-        """The Gaussians of a text, in the cube from -0.5 to 0.5, z up; ValueError with a sentence
-        where it has other words, or nothing is drawn."""
+        """The Gaussians of a text, about the origin, z up, as large as things that it learned from;
+        ValueError with a sentence where it has other words, or nothing is drawn."""
         numbers = self.speaker.numbers([self.speaker.read(text)])
         with one_torch_thread():  # what torch sums differs with their number
             volume = self.fields(numbers, [seed])[0]
@@ -82,7 +86,14 @@ class Trained:
                 f"nothing was drawn for {text!r}: the field has no surface; try another --seed, or"
                 " train the generator longer"
             )
-        return found
+        edge = self.edge(numbers, seed)
+        return replace(found, means=edge * found.means, scales=edge * found.scales)
+
+    @torch.no_grad()
+    def edge(self, numbers: Int[Tensor, "1 t"], seed: int) -> float:
+        """The edge of the cube that a thing of a text fills."""
+        chance = stream(seed, 0, "size", torch.device("cpu"))
+        return sizes.drawn(self.size(numbers)[0], *self.design.edges, chance)
 
     @torch.no_grad()
     def fields(
@@ -159,7 +170,10 @@ def _design(record: Record) -> Design:
         name: shape_of(record.record(name), 64, f" of {name}")
         for name in ("geometry", "attributes")
     }
-    design = filled(Design, {**record, **shapes})
+    edges = record.numbers("edges", 2).tolist() if "edges" in record else [1.0, 1.0]
+    design = filled(Design, {**record, **shapes, "edges": tuple(edges)})
+    if not 0 < design.edges[0] <= design.edges[1]:
+        raise Broken(f"has things of sizes {edges}; expected the least, above 0, and the most")
     if design.grid not in range(8, 65) or design.samples not in range(1, 1001):
         raise Broken("has a grid or a number of steps that none is made with")
     return design

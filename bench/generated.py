@@ -182,15 +182,15 @@ def judged(
     learned: Float[ndarray, "m v"],
 ) -> Judged:
     """What was made of a text, about the origin in a cube of this edge, held against a thing of it;
-    `learned` are fields, flat."""
+    `learned` are fields of things about the origin, as large as they are, flat."""
     rgb = (0.5 + SH_C0 * gaussians.colors[:, 0]).clamp(0, 1).double().numpy()
     middle = replace(thing, jitter=(0.0,) * 5)
     means = gaussians.means.double().numpy()
     own, framed = means / edge, means / surface.Cube.about(middle).edge
     grid = round(learned.shape[1] ** (1 / 3))
 
-    def nearest(own: Float[ndarray, "n 3"]) -> float:
-        field = field_of(own, grid).numpy().ravel()
+    def nearest(placed: Float[ndarray, "n 3"]) -> float:
+        field = field_of(placed, grid).numpy().ravel()
         return float(np.sqrt(np.square(learned - field).mean(1).min()))
 
     return Judged(
@@ -200,8 +200,8 @@ def judged(
         best_overlap(framed, middle),
         thing.shape in OPEN,
         characteristic(solid(own)) <= 0,
-        nearest(own),
-        nearest(_true(thing).means),
+        nearest(means),
+        nearest(surface.Cube.about(thing).edge * _true(thing).means),
     )
 
 
@@ -231,7 +231,8 @@ class Judge:
             self.trained.design = replace(self.trained.design, guidance=asked.guidance)
         grid = self.trained.design.geometry.grid
         things = self.corpus.numbers("train")
-        fields = [field_of(self.corpus.means(i), grid).numpy().ravel() for i in things]
+        own = [self.corpus.cubes[i].edge * self.corpus.means(i) for i in things]
+        fields = [field_of(means, grid).numpy().ravel() for means in own]
         self.learned = np.stack(fields).astype(np.float32)
         self.eye = Eye() if find_weights("alex") else None
         self.tests = self.corpus.numbers(asked.split)[: asked.count]

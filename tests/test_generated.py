@@ -77,7 +77,7 @@ def test_a_thing_that_is_made_as_it_is_meant_is_right(
     thing = replace(PLAIN, shape="mug", size=size)
     about = surface.Cube.about(thing)
     framed = _of_thing(thing, about)
-    learned = field_of(framed.means.double().numpy(), 16).numpy().reshape(1, -1)
+    learned = field_of(about.edge * framed.means.double().numpy(), 16).numpy().reshape(1, -1)
 
     def judged(large: float) -> generated.Judged:
         made = replace(framed, means=large * about.edge * framed.means)
@@ -88,7 +88,7 @@ def test_a_thing_that_is_made_as_it_is_meant_is_right(
     assert right.overlap > 0.98 and right.nearest == pytest.approx(0, abs=1e-5)
     # A wrong size is a wrong size, and no other shape.
     assert larger.size == pytest.approx(1.3, abs=1e-6) and larger.overlap < 0.8
-    assert larger.opened and larger.nearest == pytest.approx(0, abs=1e-5)
+    assert larger.opened and larger.nearest > 0.1
 
 
 def test_colours_are_told_under_patterns_and_light() -> None:

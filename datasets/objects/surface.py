@@ -60,7 +60,7 @@ class Cube:
 
 
 WORLD = Cube()
-"""The cube from -0.5 to 0.5 of the world, in which all things lie."""
+"""The cube from -0.5 to 0.5 of the world, in which things lie, but for corners of a few."""
 
 
 @dataclass(frozen=True)

@@ -160,11 +160,12 @@ def test_numbers_of_a_corpus_become_its_gaussians(corpus: Path) -> None:
         rows["offset"], rows["root"], rows["rgb"], rows["opacity"], places, found.cell
     )
     assert gaussians.means.numpy() == pytest.approx(found.means(3), abs=1e-6)
-    # In the world they lie on the thing, where it is and as large as it is.
-    cube, placed = found.cubes[3], gaussians_in(found, 3)
-    off = files.surface.distance(found.thing(3))(placed.means.double().numpy())
-    assert abs(off).max() < 0.1 * cube.edge * found.cell and cube.edge != 1
-    assert torch.allclose(placed.scales, cube.edge * gaussians.scales)
+    # In the world they lie on the thing, where it is and as large as it is: a mug about its cup.
+    cube, placed = found.cubes[10], gaussians_in(found, 10)
+    off = files.surface.distance(found.thing(10))(placed.means.double().numpy())
+    assert abs(off).max() < 0.1 * cube.edge * found.cell and cube.edge < 0.8
+    assert math.hypot(*cube.centre[:2]) > 0.1
+    assert torch.allclose(gaussians_in(found, 3).scales, found.cubes[3].edge * gaussians.scales)
     turns = rotation_matrices(gaussians.quats)
     roots = turns @ (gaussians.scales[:, :, None] / found.cell * turns.transpose(1, 2))
     assert torch.allclose(roots, attributes.matrices(rows["root"]), atol=1e-3)

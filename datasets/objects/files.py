@@ -192,8 +192,10 @@ def read(path: Path) -> Corpus:
         arrays = _arrays(data)
         begin = arrays.pop("begin")
         _check(begin, arrays, len(texts), grid)
-    said_of = (tuple(texts), tuple(splits), tuple(things), properties, tuple(cubes))
-    return Corpus(path, grid, *said_of, begin, arrays)
+    return Corpus(
+        path, grid, tuple(texts), tuple(splits), tuple(things), properties, tuple(cubes),
+        begin, arrays,
+    )  # fmt: skip
 
 
 def _cube_of(given: Record) -> surface.Cube:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,16 @@ def replacing(folder: Path, made: str) -> Iterator[None]:
         if not (folder / SAVED).is_file():
             old.put_back()
         raise
+
+
+def prepared(asked: Teaching, what: str) -> Callable[[Iterable[int]], Iterable[int]]:
+    """A bar over things of which something is prepared."""
+
+    def bar(things: Iterable[int]) -> Iterable[int]:
+        quiet = asked.quiet or asked.json or None
+        return tqdm(things, what, unit="thing", disable=quiet, leave=False)  # type: ignore[no-any-return]
+
+    return bar
 
 
 def learn(asked: Teaching, config: Mapping[str, Any], lesson: Course, made: str) -> None:

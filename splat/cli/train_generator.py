@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from splat.cli.asked.train_generator import TrainGenerator
-from splat.cli.taught import begun, learn, report
+from splat.cli.taught import begun, learn, prepared, report
 from splat.datasets.objects import files
 from splat.generate import encoders, store
 from splat.generate.choices import Taught
@@ -39,9 +39,10 @@ def main(arguments: Sequence[str]) -> int:
     edges = [corpus.cubes[i].edge for i in corpus.numbers("train")]
     design = replace(design, grid=corpus.grid, edges=(min(edges), max(edges)))
     words = encoders.read(encoder) if encoder else vocabulary_of(corpus.texts, corpus.properties)
-    lessons = Lessons.of(corpus, words, design, "train")
-    learning = Learning(lessons, design, words, taught, asked.threads or machine.cores())
     start = time.monotonic()
+    shown = prepared(asked, "fields")
+    lessons = Lessons.of(corpus, words, design, "train", shown)
+    learning = Learning(lessons, design, words, taught, asked.threads or machine.cores())
     learn(asked, config, learning, store.NAME)
     metrics: dict[str, Any] = {
         "steps": learning.step,
@@ -50,7 +51,7 @@ def main(arguments: Sequence[str]) -> int:
     }
     lost = ""
     if corpus.numbers("test"):
-        losses = learning.held_out(Lessons.of(corpus, words, design, "test"))
+        losses = learning.held_out(Lessons.of(corpus, words, design, "test", shown))
         metrics["held_out"] = {name: round(value, 5) for name, value in losses.items()}
         lost = "; held-out loss: " + ", ".join(
             f"{name} {value:g}" for name, value in metrics["held_out"].items()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from splat.cli.asked.train_teacher import TrainTeacher
-from splat.cli.taught import begun, learn, report
+from splat.cli.taught import begun, learn, prepared, report
 from splat.datasets.objects import files
 from splat.dream import tutor
 from splat.dream.choices import Schooling
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str]) -> int:
     def pictures(split: str, views: int) -> Pictures:
         return Pictures.of(
             corpus, words, split, size=design.size, views=views, seed=schooling.seed,
-            most=schooling.things,
+            most=schooling.things, told=prepared(asked, "pictures"),
         )  # fmt: skip
 
     start = time.monotonic()

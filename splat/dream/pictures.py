@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import torch
@@ -40,14 +41,16 @@ class Pictures:
         views: int,
         seed: int,
         most: int = 0,
+        told: Callable[[Iterable[int]], Iterable[int]] = iter,
     ) -> Pictures:
-        """Those of a split, `views` of each thing, of `most` things at most (0: all)."""
+        """Those of a split, `views` of each thing, of `most` things at most (0: all); `told` may
+        tell how far it is."""
         things = corpus.numbers(split)[: most or None]
         render, white = renderer_for("cpu"), torch.ones(3)
         orbit = Orbit(Ball(), size, seed)
         shown = torch.empty(len(things) * views, 4, size, size, dtype=torch.uint8)
         seen = torch.empty(len(shown), len(seen_from(0, 0, 0)))
-        for place, number in enumerate(things):
+        for place, number in enumerate(told(things)):
             gaussians, turn = gaussians_in(corpus, number), turn_of(corpus, number)
             for view in range(views):
                 row = place * views + view

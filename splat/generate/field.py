@@ -22,7 +22,7 @@ def points(grid: int) -> Float[ndarray, "n 3"]:
 
 def field_of(means: Float[ndarray, "n 3"], grid: int) -> Float[Tensor, "x y z"]:
     """Distances to the nearest of some means, from 0 to `REACH`, as -1 to 1."""
-    far, _ = cKDTree(means).query(points(grid))
+    far, _ = cKDTree(means).query(points(grid), distance_upper_bound=REACH)  # or infinite
     clipped = torch.from_numpy(np.minimum(far, REACH)).float()
     return (clipped / (REACH / 2) - 1).reshape(grid, grid, grid)
 

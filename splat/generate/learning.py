@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,14 +58,21 @@ class Lessons:
     """Of each thing the places near its surface, and its Gaussian that is there, or nearest."""
 
     @classmethod
-    def of(cls, corpus: Corpus, vocabulary: Speaker, design: Design, split: str) -> Lessons:
-        """Those of a split."""
+    def of(
+        cls,
+        corpus: Corpus,
+        vocabulary: Speaker,
+        design: Design,
+        split: str,
+        shown: Callable[[Iterable[int]], Iterable[int]] = iter,
+    ) -> Lessons:
+        """Those of a split; `shown` may show how far it is."""
         things = tuple(corpus.numbers(split))
         texts = [vocabulary.read(corpus.texts[i]) for i in things]
         grid = design.geometry.grid
         fields = torch.empty(len(things), grid, grid, grid, dtype=torch.float16)
         close = []
-        for row, i in enumerate(things):
+        for row, i in enumerate(shown(things)):
             fields[row] = field = field_of(corpus.means(i), grid)
             slots = corpus.rows(i)["slot"]
             close.append(_close(field, slots, corpus.means(i), corpus.grid))
